@@ -1,0 +1,5 @@
+"""`python -m encoderkit`."""
+
+from encoderkit.cli import main
+
+main()

@@ -1,0 +1,92 @@
+"""The typer application: its commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from encoderkit import __version__
+from encoderkit.cli import cache, doctor
+from encoderkit.cli.options import command
+from encoderkit.cli.verbs import export_action, run_action
+from encoderkit.errors import EncoderkitError
+from encoderkit.options import ExportOptions, RunOptions
+
+INTERRUPTED = 130
+
+RUN_EXAMPLES = """Examples:
+
+    encoderkit run -m demo -o best-throughput
+
+    encoderkit run -m ./my-finetuned-bert -t question-answering -o best-latency -s 384 -b 1
+
+    encoderkit run -m bert-base-uncased --runtime onnxruntime --time 20 --json
+"""
+EXPORT_EXAMPLES = """Examples:
+
+    encoderkit export -m demo
+
+    encoderkit export -m ./my-model -s 384 -b 8 --opset 20
+"""
+
+app = typer.Typer(
+    name="encoderkit",
+    help="Encoder models into production: export, compile, measure, verify.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(
+    "run",
+    help="Export a model, compile it for an objective, measure it, and compare it with float32.",
+    epilog=RUN_EXAMPLES,
+)(command(RunOptions, run_action))
+app.command(
+    "export", help="Export a model to a checked ONNX graph: the artifact alone.", epilog=EXPORT_EXAMPLES
+)(command(ExportOptions, export_action))
+app.command("doctor")(doctor.doctor)
+app.add_typer(cache.app, name="cache")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"encoderkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Encoder models into production: export, compile, measure, verify."""
+
+
+def run_app(arguments: list[str] | None = None) -> None:
+    """Run the command line; an error of ours is one line on stderr and its exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        app(args=words, standalone_mode=True)
+    except EncoderkitError as error:
+        _tell(error, as_json="--json" in words)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.secho("interrupted; nothing is left half-written", fg="red", err=True)
+        sys.exit(INTERRUPTED)
+
+
+def _tell(error: EncoderkitError, *, as_json: bool) -> None:
+    typer.secho(f"error: {error}", fg="red", err=True)
+    if as_json:
+        facts: dict[str, Any] = {
+            "type": type(error).__name__,
+            "message": error.message,
+            "hint": error.hint,
+        }
+        typer.echo(json.dumps({"schema": 1, "error": facts}))

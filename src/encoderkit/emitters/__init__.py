@@ -1,0 +1,1 @@
+"""Emitters execute an encoder's blocks: one writes ONNX, one computes with numpy."""

@@ -1,0 +1,269 @@
+"""The typed blocks that an encoder is made of.
+
+A block is plain data. It knows the weights that it needs (name -> shape, with a linear layer's weight as
+checkpoints store it: (outputs, inputs)) and the work of its matrix products; what it computes is said once,
+in `encoderkit.encoders.expand`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+Shape = tuple[int, ...]
+Activation = Literal["identity", "gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "tanh"]
+PositionRule = Literal["absolute", "after_padding"]
+PoolMode = Literal["mean", "cls", "max"]
+
+
+def linear_weights(name: str, inputs: int, outputs: int, *, bias: bool = True) -> dict[str, Shape]:
+    """The weights of a linear layer called `name`."""
+    weights: dict[str, Shape] = {f"{name}.weight": (outputs, inputs)}
+    if bias:
+        weights[f"{name}.bias"] = (outputs,)
+    return weights
+
+
+def norm_weights(name: str, size: int) -> dict[str, Shape]:
+    """The weights of a LayerNorm called `name`."""
+    return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embeddings:
+    """Sum of token, position and segment rows, then LayerNorm.
+
+    (batch, sequence) ids -> (batch, sequence, hidden).
+
+    Attributes:
+        position_rule: `absolute` counts 0, 1, 2 ...; `after_padding` counts the non-padding ids up from
+            padding_id + 1 and leaves padding at padding_id (RoBERTa, taken from the ids, not from the mask).
+        segment_rows: rows of the segment table. One row is added as a constant; more are looked up by the
+            segment ids that the graph takes; 0: no table.
+    """
+
+    name: str
+    vocab_size: int
+    hidden_size: int
+    position_rows: int
+    position_rule: PositionRule
+    padding_id: int
+    segment_rows: int
+    epsilon: float
+
+    def weights(self) -> dict[str, Shape]:
+        """Name -> shape."""
+        weights: dict[str, Shape] = {
+            f"{self.name}.tokens": (self.vocab_size, self.hidden_size),
+            f"{self.name}.positions": (self.position_rows, self.hidden_size),
+        }
+        if self.segment_rows:
+            weights[f"{self.name}.segments"] = (self.segment_rows, self.hidden_size)
+        return {**weights, **norm_weights(f"{self.name}.norm", self.hidden_size)}
+
+    def matmul_flops(self, batch: int, sequence: int) -> int:
+        """Floating point operations in matrix products."""
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfAttention:
+    """Multi-head self-attention with residual and LayerNorm behind it: norm(x + attention(x))."""
+
+    name: str
+    hidden_size: int
+    heads: int
+    epsilon: float
+
+    @property
+    def head_size(self) -> int:
+        """Channels of one head."""
+        return self.hidden_size // self.heads
+
+    def weights(self) -> dict[str, Shape]:
+        """Name -> shape."""
+        weights: dict[str, Shape] = {}
+        for part in ("query", "key", "value", "output"):
+            weights |= linear_weights(f"{self.name}.{part}", self.hidden_size, self.hidden_size)
+        return weights | norm_weights(f"{self.name}.norm", self.hidden_size)
+
+    def matmul_flops(self, batch: int, sequence: int) -> int:
+        """Floating point operations in matrix products: four projections, scores and context."""
+        projections = 4 * 2 * self.hidden_size**2
+        return batch * sequence * (projections + 2 * 2 * sequence * self.hidden_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedForward:
+    """Two linear layers with residual and LayerNorm behind them: norm(x + down(activation(up(x))))."""
+
+    name: str
+    hidden_size: int
+    inner_size: int
+    activation: Activation
+    epsilon: float
+
+    def weights(self) -> dict[str, Shape]:
+        """Name -> shape."""
+        return {
+            **linear_weights(f"{self.name}.up", self.hidden_size, self.inner_size),
+            **linear_weights(f"{self.name}.down", self.inner_size, self.hidden_size),
+            **norm_weights(f"{self.name}.norm", self.hidden_size),
+        }
+
+    def matmul_flops(self, batch: int, sequence: int) -> int:
+        """Floating point operations in matrix products."""
+        return batch * sequence * 2 * 2 * self.hidden_size * self.inner_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstToken:
+    """The first token's vector: (batch, sequence, hidden) -> (batch, hidden)."""
+
+    def weights(self) -> dict[str, Shape]:
+        """None."""
+        return {}
+
+    def matmul_flops(self, batch: int, sequence: int) -> int:
+        """None."""
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense:
+    """A linear layer and an activation on the last axis.
+
+    Attributes:
+        per_token: whether it is applied to every token or to one vector a sequence (for counting work).
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    activation: Activation = "identity"
+    bias: bool = True
+    per_token: bool = False
+
+    def weights(self) -> dict[str, Shape]:
+        """Name -> shape."""
+        return linear_weights(self.name, self.inputs, self.outputs, bias=self.bias)
+
+    def matmul_flops(self, batch: int, sequence: int) -> int:
+        """Floating point operations in matrix products."""
+        return batch * (sequence if self.per_token else 1) * 2 * self.inputs * self.outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerNorm:
+    """LayerNorm over the last axis."""
+
+    name: str
+    size: int
+    epsilon: float
+
+    def weights(self) -> dict[str, Shape]:
+        """Name -> shape."""
+        return norm_weights(self.name, self.size)
+
+    def matmul_flops(self, batch: int, sequence: int) -> int:
+        """None."""
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabularyDecoder:
+    """Logits over the vocabulary: x @ table.T + bias.
+
+    Attributes:
+        table: the weight (vocab, hidden) to multiply with; the token embeddings where the two are tied.
+    """
+
+    name: str
+    table: str
+    vocab_size: int
+    hidden_size: int
+
+    def weights(self) -> dict[str, Shape]:
+        """Name -> shape; a tied table is the embeddings' own and shared."""
+        return {
+            self.table: (self.vocab_size, self.hidden_size),
+            f"{self.name}.bias": (self.vocab_size,),
+        }
+
+    def matmul_flops(self, batch: int, sequence: int) -> int:
+        """Floating point operations in matrix products."""
+        return batch * sequence * 2 * self.hidden_size * self.vocab_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Sentence vectors from token vectors, several modes side by side:
+    (batch, sequence, hidden) -> (batch, modes * hidden). Padding doesn't count."""
+
+    modes: tuple[PoolMode, ...]
+
+    def weights(self) -> dict[str, Shape]:
+        """None."""
+        return {}
+
+    def matmul_flops(self, batch: int, sequence: int) -> int:
+        """None."""
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalize:
+    """Unit length along the last axis, x / max(|x|, 1e-12)."""
+
+    def weights(self) -> dict[str, Shape]:
+        """None."""
+        return {}
+
+    def matmul_flops(self, batch: int, sequence: int) -> int:
+        """None."""
+        return 0
+
+
+Block = (
+    Embeddings
+    | SelfAttention
+    | FeedForward
+    | FirstToken
+    | Dense
+    | LayerNorm
+    | VocabularyDecoder
+    | Pool
+    | Normalize
+)
+
+BLOCKS: dict[str, type[Any]] = {
+    block.__name__: block
+    for block in (
+        Embeddings,
+        SelfAttention,
+        FeedForward,
+        FirstToken,
+        Dense,
+        LayerNorm,
+        VocabularyDecoder,
+        Pool,
+        Normalize,
+    )
+}
+
+
+def block_to_json(block: Block) -> dict[str, Any]:
+    """A block as plain data, `{"block": "Dense", "name": ..., ...}`."""
+    values = {field.name: getattr(block, field.name) for field in fields(block)}
+    return {"block": type(block).__name__, **values}
+
+
+def block_from_json(data: dict[str, Any]) -> Block:
+    """The inverse of `block_to_json`.
+
+    Raises:
+        KeyError: a block that this version doesn't know.
+    """
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    made: Block = BLOCKS[str(values.pop("block"))](**values)
+    return made

@@ -1,0 +1,28 @@
+"""The table of families: `model_type` in config.json -> where the family is defined."""
+
+from __future__ import annotations
+
+from encoderkit.encoders.families.family import Family
+from encoderkit.lazy import Entry
+
+FAMILIES: dict[str, Entry] = {
+    "bert": Entry(
+        target="encoderkit.encoders.families.bert:FAMILY",
+        summary="BERT and what is stored like it: MiniLM, BGE, E5, FinBERT ...",
+    ),
+    "distilbert": Entry(target="encoderkit.encoders.families.distilbert:FAMILY", summary="DistilBERT"),
+    "roberta": Entry(
+        target="encoderkit.encoders.families.roberta:FAMILY",
+        summary="RoBERTa, DistilRoBERTa, BERTweet, PhoBERT",
+    ),
+    "xlm-roberta": Entry(
+        target="encoderkit.encoders.families.roberta:FAMILY", summary="XLM-RoBERTa, multilingual E5"
+    ),
+    "camembert": Entry(target="encoderkit.encoders.families.roberta:FAMILY", summary="CamemBERT"),
+}
+
+
+def load_family(model_type: str) -> Family:
+    """The family of a `model_type` of the table."""
+    family: Family = FAMILIES[model_type].load()
+    return family

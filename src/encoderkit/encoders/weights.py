@@ -1,0 +1,71 @@
+"""Weights under names of meaning, read one at a time."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from encoderkit.encoders.blocks import LayerNorm, Shape
+from encoderkit.encoders.spec import Head
+
+Array = npt.NDArray[Any]
+
+
+class Tensor(Protocol):
+    """A tensor that is read when it is needed.
+
+    `dtype` is the stored one's name (`float32`, `float16`, `bfloat16`, ...). `read()` gives an array, with
+    bfloat16 widened to float32; `read(raw=True)` gives bfloat16 as its uint16 bits.
+    """
+
+    @property
+    def shape(self) -> Shape: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    def read(self, *, raw: bool = False) -> Array: ...
+
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomTensor:
+    """A tensor of a head that the checkpoint lacks: drawn anew, and the same, at every reading.
+
+    Normal with standard deviation 0.02, as transformers draws new heads; norm weights are 1. Drawn by
+    numpy's RandomState, whose stream is frozen, so that an artifact gives the same bytes for ever.
+    """
+
+    name: str
+    shape: Shape
+    seed: int
+    constant: float | None = None
+    dtype: str = "float32"
+
+    def read(self, *, raw: bool = False) -> Array:
+        """(shape) float32."""
+        if self.constant is not None:
+            return np.full(self.shape, self.constant, dtype=np.float32)
+        state = np.random.RandomState([self.seed, zlib.crc32(self.name.encode())])
+        return (state.standard_normal(self.shape) * 0.02).astype(np.float32)
+
+
+def random_head_weights(head: Head, present: Weights) -> dict[str, Tensor]:
+    """The weights of a random head that `present` (the stored ones) doesn't already hold."""
+    assert head.seed is not None
+    weights: dict[str, Tensor] = {}
+    for block in head.blocks:
+        for name, shape in block.weights().items():
+            if name not in present:
+                one = isinstance(block, LayerNorm) and name.endswith(".weight")
+                weights[name] = RandomTensor(
+                    name=name, shape=shape, seed=head.seed, constant=1.0 if one else None
+                )
+    return weights

@@ -1,0 +1,155 @@
+"""What a user can choose. A default is written here and nowhere else: flags derive from these fields."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from encoderkit.errors import OptionError
+from encoderkit.spec import Layout, Lengths, Objective, Precision, TaskChoice, Verify
+
+
+def option(*flags: str, help: str, default: Any = dataclasses.MISSING, low: int | None = None) -> Any:
+    """A field that the command line shows.
+
+    Args:
+        flags: the flag names; the first is the documented one.
+        help: one line.
+        default: the value when it isn't given; without it the field is required.
+        low: the smallest number allowed.
+    """
+    return dataclasses.field(default=default, metadata={"flags": flags, "help": help, "low": low})
+
+
+def check_ranges(options: Any) -> None:
+    """Refuse a number below its field's smallest one.
+
+    Raises:
+        OptionError: names the flag, what was given and what is allowed.
+    """
+    for field in dataclasses.fields(options):
+        low, value = field.metadata.get("low"), getattr(options, field.name)
+        if low is not None and value is not None and value < low:
+            flag = field.metadata["flags"][0]
+            raise OptionError(f"{flag} is {value}, but has to be at least {low}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which model, for which task, kept where."""
+
+    model: str = option(
+        "--model",
+        "--model-name",
+        "-m",
+        help="`demo`, a local folder, or a Hugging Face id.",
+    )
+    task: TaskChoice = option(
+        "--task",
+        "-t",
+        default="default",
+        help="What the model does. `default`: the head that the checkpoint has, else feature-extraction.",
+    )
+    revision: str | None = option("--revision", default=None, help="Branch, tag or commit of a Hub id.")
+    opset: int | None = option(
+        "--opset",
+        default=None,
+        low=1,
+        help="ONNX opset. Not given: 17. From 13 (LayerNormalization and Gelu spelt out below 17 and 20).",
+    )
+    precision: Precision = option(
+        "--precision", default="fp32", help="What weights are stored in and the runtime is asked to execute."
+    )
+    external_data: bool = option(
+        "--external-data",
+        default=False,
+        help="Keep the weights in a .data file beside the .onnx (always done past 2 GiB).",
+    )
+    workdir: Path | None = option(
+        "--workdir", default=None, help="Where artifacts lie. Not given: the platform's cache folder."
+    )
+    seed: int = option(
+        "--seed", default=0, low=0, help="Seed of random inputs, and of a head that the checkpoint lacks."
+    )
+    force: bool = option("--force", default=False, help="Make everything anew, even what is up to date.")
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(ModelOptions):
+    """Options of `encoderkit export`. Without a batch and a sequence length both stay dynamic."""
+
+    batch_size: int | None = option(
+        "--batch-size", "-b", default=None, low=1, help="Fixed batch. Not given: dynamic."
+    )
+    seq_length: int | None = option(
+        "--seq-length",
+        "-s",
+        default=None,
+        low=1,
+        help="Fixed sequence length, in tokens. Not given: dynamic.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(ModelOptions):
+    """Options of `encoderkit run`. What isn't given comes from the objective and the machine."""
+
+    objective: Objective = option(
+        "--objective", "-o", default="best-throughput", help="What the run is planned for."
+    )
+    batch_size: int | None = option(
+        "--batch-size",
+        "-b",
+        default=None,
+        low=1,
+        help="Sequences in one execution. Not given: 8 (best-throughput), 1 (best-latency) or 2 (balanced).",
+    )
+    seq_length: int | None = option(
+        "--seq-length",
+        "-s",
+        default=None,
+        low=1,
+        help="Tokens in a sequence. Not given: 128, or fewer if the model ends before.",
+    )
+    cores: int | None = option("--cores", "-c", default=None, low=1, help="Threads of one instance.")
+    instances: int | None = option(
+        "--instances", "-i", default=None, low=1, help="Executions that run at the same time."
+    )
+    set_size: int | None = option("--set-size", default=None, low=1, help="Requests in flight per instance.")
+    time: float = option("--time", default=20.0, low=0, help="Seconds to submit work for, after a warm-up.")
+    device: int | None = option(
+        "--device", "-d", default=None, low=0, help="Device number; a CPU runtime has only device 0."
+    )
+    run_only: bool = option(
+        "--run-only",
+        "-r",
+        default=False,
+        help="Use the artifact as it is; refuse if the source or the flags changed.",
+    )
+    ols: str | None = option("--ols", default=None, help="Cloud AI 100 only: overlap split factor.")
+    mos: str | None = option("--mos", default=None, help="Cloud AI 100 only: maximum output channel split.")
+    extra: str | None = option("--extra", default=None, help="Cloud AI 100 only: extra compiler arguments.")
+    api_run: bool = option("--api-run", "-a", default=False, help="Cloud AI 100 only: run through its API.")
+    runtime: str | None = option(
+        "--runtime", default=None, help="What executes. Not given: openvino on x86-64, else onnxruntime."
+    )
+    lengths: Lengths = option(
+        "--lengths",
+        default="full",
+        help="`full`: every sequence has the full length. `mixed`: lengths as in real text.",
+    )
+    verify: Verify = option(
+        "--verify",
+        default="self",
+        help="`self`: against the same graph in float32, unoptimized; `transformers`: it (extra torch).",
+    )
+    layout: Layout = option(
+        "--layout",
+        default="encoderkit",
+        help="`qaic`: the working directory of Cloud AI 100's run_nlp_model.py.",
+    )

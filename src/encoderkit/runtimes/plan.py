@@ -1,0 +1,81 @@
+"""Objective and machine make an execution plan."""
+
+from __future__ import annotations
+
+from encoderkit.errors import OptionError
+from encoderkit.results.machine import Machine
+from encoderkit.spec import ExecutionPlan, Lengths, Objective
+
+# As Cloud AI 100's run_nlp_model.py has them.
+DEFAULT_BATCH: dict[Objective, int] = {"best-throughput": 8, "best-latency": 1, "balanced": 2}
+DEFAULT_SEQUENCE = 128
+
+
+def make_plan(
+    objective: Objective,
+    machine: Machine,
+    *,
+    max_length: int,
+    lengths: Lengths = "full",
+    batch: int | None = None,
+    sequence: int | None = None,
+    cores: int | None = None,
+    instances: int | None = None,
+    in_flight: int | None = None,
+) -> ExecutionPlan:
+    """Fill in what isn't given.
+
+    best-latency: one instance on all cores, one request at a time. best-throughput: as many instances as
+    there are cores, each on one, so that no thread waits for another, and a second request ready for each.
+    balanced: instances of two threads.
+
+    Args:
+        max_length: the longest sequence that the model takes, in tokens.
+
+    Raises:
+        OptionError: more threads than cores, or a sequence longer than the model's positions.
+    """
+    available = machine.available_cores
+    chosen_cores, chosen_instances = _spread(objective, available, cores, instances)
+    needed = chosen_cores * chosen_instances
+    if needed > available:
+        why = f" ({machine.limited_by} of {machine.logical_cores})" if machine.limited_by else ""
+        raise OptionError(
+            f"{chosen_instances} instances of {chosen_cores} cores need {needed}, but {available} are "
+            f"available{why}",
+            hint="Lower --cores or --instances; `encoderkit doctor` shows what there is",
+        )
+    chosen_sequence = sequence or min(DEFAULT_SEQUENCE, max_length)
+    if chosen_sequence > max_length:
+        raise OptionError(
+            f"--seq-length is {chosen_sequence}, but this model's positions end at {max_length}",
+            hint=f"Use --seq-length {max_length} or less",
+        )
+    return ExecutionPlan(
+        objective=objective,
+        batch=batch or DEFAULT_BATCH[objective],
+        sequence=chosen_sequence,
+        lengths=lengths,
+        instances=chosen_instances,
+        threads=chosen_cores,
+        in_flight=in_flight or (2 if objective == "best-throughput" else 1),
+    )
+
+
+def _spread(
+    objective: Objective, available: int, cores: int | None, instances: int | None
+) -> tuple[int, int]:
+    """Threads of one instance, and instances."""
+    if cores is None and instances is None:
+        defaults: dict[Objective, int] = {
+            "best-latency": available,
+            "best-throughput": 1,
+            "balanced": min(2, available),
+        }
+        cores = defaults[objective]
+    if cores is None:
+        assert instances is not None
+        cores = max(1, available // instances)
+    if instances is None:
+        instances = 1 if objective == "best-latency" else max(1, available // cores)
+    return cores, instances

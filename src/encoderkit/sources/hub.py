@@ -1,0 +1,127 @@
+"""The one door to the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, constants, errors, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from tqdm import tqdm
+
+from encoderkit.errors import ModelNotFoundError, NetworkError, StorageError
+from encoderkit.sources.checkpoint import TOKENIZER_FILES
+
+_ALWAYS = (
+    "config.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "*_Pooling/*",
+    "*_Dense/*",
+    "*_Transformer/*",
+    *TOKENIZER_FILES,
+)
+_SAFE = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
+_PICKLED = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
+_ASK_SECONDS = 10.0
+# The base of what the library's HTTP client raises, whichever client that is.
+_HTTP_ERROR: type[Exception] = vars(errors)["HTTPError"]
+_NEVER = ("*.py", "*.h5", "*.msgpack", "onnx/*", "openvino/*")
+
+
+def download(
+    model: str, revision: str | None, on_progress: Callable[[str, int, int | None], None]
+) -> tuple[Path, str | None]:
+    """Have a repository's files on this machine; what was begun earlier is resumed.
+
+    Code is never fetched. HF_HUB_OFFLINE, HF_TOKEN and HF_HOME hold.
+
+    Returns:
+        the folder, and the commit that the revision stands for.
+
+    Raises:
+        ModelNotFoundError: no such repository or revision, or no right to it.
+        NetworkError: the Hub can't be reached and the files aren't here from an earlier time.
+    """
+    try:
+        folder = Path(_snapshot(model, revision, on_progress))
+    except GatedRepoError as error:
+        raise ModelNotFoundError(
+            f"{model!r} is gated: its owner has to grant you access",
+            hint="Ask on its page, then set HF_TOKEN to your token",
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ModelNotFoundError(f"{model!r} has no revision {revision!r}") from error
+    except RepositoryNotFoundError as error:
+        raise ModelNotFoundError(
+            f"{model!r} is neither a folder here nor a model of the Hugging Face Hub",
+            hint="Check the spelling; a private model needs HF_TOKEN; `demo` needs nothing",
+        ) from error
+    except OSError as error:
+        raise _unreachable(model, error) from error
+    commit = folder.name if folder.parent.name == "snapshots" else revision
+    return folder, commit
+
+
+def _unreachable(model: str, error: OSError) -> Exception:
+    if error.errno is not None and not isinstance(error, (ConnectionError, TimeoutError)):
+        return StorageError(
+            f"the files of {model!r} can't be stored: {error.strerror}",
+            hint="Choose another place with HF_HOME",
+        )
+    offline = constants.HF_HUB_OFFLINE or isinstance(error, OfflineModeIsEnabled)
+    reason = "HF_HUB_OFFLINE is set" if offline else "the Hugging Face Hub can't be reached"
+    return NetworkError(
+        f"{model!r} is no folder here, {reason}, and its files aren't in the cache",
+        hint="Name a local folder, or try again with a network; `demo` needs none",
+    )
+
+
+def _snapshot(model: str, revision: str | None, on_progress: Callable[[str, int, int | None], None]) -> str:
+    patterns = [*_ALWAYS, *_weight_patterns(model, revision)]
+    on_progress(model, 0, None)
+    return str(
+        snapshot_download(
+            model,
+            revision=revision,
+            allow_patterns=patterns,
+            ignore_patterns=list(_NEVER),
+            tqdm_class=_progress_class(model, on_progress),
+        )
+    )
+
+
+def _weight_patterns(model: str, revision: str | None) -> tuple[str, ...]:
+    """Safetensors where the repository has them, else pickles; both when it can't be asked."""
+    try:
+        files = HfApi().model_info(model, revision=revision, timeout=_ASK_SECONDS).siblings or []
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        raise
+    except (_HTTP_ERROR, OfflineModeIsEnabled):
+        # No network: what the cache has is taken, whichever it is.
+        return (*_SAFE, *_PICKLED)
+    safe = any(file.rfilename.endswith(".safetensors") for file in files)
+    return _SAFE if safe else _PICKLED
+
+
+def _progress_class(model: str, on_progress: Callable[[str, int, int | None], None]) -> type[Any]:
+    """A tqdm that shows nothing and tells `on_progress` how many bytes there are."""
+
+    class Silent(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **{**options, "disable": True})
+            self._bytes = options.get("unit") == "B"
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self.n += n or 0
+            if self._bytes:
+                on_progress(model, int(self.n), int(self.total) if self.total else None)
+            return None
+
+    return Silent

@@ -1,0 +1,67 @@
+"""The nouns that every layer shares: tasks, objectives, precisions and the execution plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Task = Literal[
+    "fill-mask",
+    "question-answering",
+    "text-classification",
+    "token-classification",
+    "feature-extraction",
+    "sentence-similarity",
+]
+TaskChoice = Literal[
+    "default",
+    "fill-mask",
+    "question-answering",
+    "text-classification",
+    "token-classification",
+    "feature-extraction",
+    "sentence-similarity",
+]
+Objective = Literal["best-latency", "best-throughput", "balanced"]
+Precision = Literal["fp32", "bf16", "fp16"]
+Lengths = Literal["full", "mixed"]
+Layout = Literal["encoderkit", "qaic"]
+Verify = Literal["self", "transformers"]
+
+TASKS: tuple[Task, ...] = get_args(Task)
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionPlan:
+    """How a compiled graph is run on this machine.
+
+    Attributes:
+        objective: what the plan was made for.
+        batch: sequences in one execution; for mixed lengths the token budget is `batch * sequence`.
+        sequence: tokens in a padded sequence (fixed shape), or the longest one (mixed lengths).
+        lengths: `full` runs a fixed shape, `mixed` cuts length-sorted work by the token budget.
+        instances: executions that run at the same time, each on threads of its own.
+        threads: threads of one instance.
+        in_flight: requests submitted and not yet answered, per instance.
+    """
+
+    objective: Objective
+    batch: int
+    sequence: int
+    lengths: Lengths
+    instances: int
+    threads: int
+    in_flight: int
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens (padding included) that one execution may hold."""
+        return self.batch * self.sequence
+
+    @property
+    def motif(self) -> str:
+        """The plan as a folder name, `B8-S128-I2-T1-best-throughput`."""
+        mixed = "-mixed" if self.lengths == "mixed" else ""
+        return f"B{self.batch}-S{self.sequence}-I{self.instances}-T{self.threads}-{self.objective}{mixed}"

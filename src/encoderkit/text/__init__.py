@@ -1,0 +1,1 @@
+"""Work on tokens: packing, padding, random work."""

@@ -1,0 +1,1 @@
+"""The verbs: values in, values out. Nothing here prints."""

@@ -1,0 +1,44 @@
+"""`encoderkit cache`: what artifacts there are, and what may go."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from encoderkit.artifact.cache import CacheEntry, Pruned, list_artifacts, prune
+from encoderkit.artifact.location import default_workdir
+from encoderkit.errors import OptionError
+
+_DAY = 86_400.0
+
+
+def cache_list(workdir: Path | None) -> list[CacheEntry]:
+    """The artifacts of a workdir (None: the default one), the one used last first."""
+    return list_artifacts(workdir or default_workdir())
+
+
+def cache_prune(
+    workdir: Path | None,
+    *,
+    older_than: float | None = None,
+    everything: bool = False,
+    compiled: bool = False,
+    dry_run: bool = False,
+) -> Pruned:
+    """Remove artifacts that weren't used for `older_than` days, or all of them.
+
+    Args:
+        compiled: remove compiled forms alone; they are made anew when needed.
+        dry_run: say what would go, and leave it.
+
+    Raises:
+        OptionError: it isn't said what to remove.
+    """
+    if older_than is None and not everything and not compiled:
+        raise OptionError(
+            "it isn't said what to remove",
+            hint="Give --older-than DAYS, --compiled (compiled forms alone) or --all",
+        )
+    oldest = time.time() - (older_than or 0.0) * _DAY
+    entries = [entry for entry in cache_list(workdir) if entry.last_used <= oldest]
+    return prune(entries, compiled_only=compiled, dry_run=dry_run)
