@@ -31,6 +31,10 @@ $(VENV)/.test: $(VENV)/.demo
 	$(PIP) install -e '.[test]'
 	@touch $@
 
+$(VENV)/.bench: $(VENV)/.test
+	$(PIP) install -e '.[bench]'
+	@touch $@
+
 $(VENV)/.check: $(VENV)/.installed
 	$(PIP) install -e '.[check]'
 	@touch $@
@@ -51,5 +55,5 @@ fix: $(VENV)/.check ## what a machine can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.test ## every benchmark; see benchmarks/README.md
+bench: $(VENV)/.bench ## every benchmark; see benchmarks/README.md
 	$(BIN)/python -m benchmarks

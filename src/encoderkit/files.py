@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -74,7 +74,9 @@ def atomic_write(path: Path) -> Iterator[HashingFile]:
             temporary.replace(path)
             sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        # Whatever hinders this hindered the writing too, and that error says more.
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def temporary_beside(path: Path) -> Path:

@@ -110,12 +110,12 @@ class Manifest:
         try:
             return cls(
                 source=SourceRecord(**data["source"]),
-                tool_versions=data["tool_versions"],
-                contract=data["contract"],
+                tool_versions=dict(data["tool_versions"]),
+                contract=dict(data["contract"]),
                 files={name: FileRecord(**each) for name, each in data["files"].items()},
                 graphs=tuple(_graph(each) for each in data["graphs"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"manifest.json is damaged: {error!r}", hint=ANEW) from error
 
 

@@ -72,12 +72,12 @@ class Artifact:
             ArtifactError: its manifest is damaged or of another version.
         """
         try:
-            text = (folder / MANIFEST_NAME).read_text(encoding="utf-8")
+            content = (folder / MANIFEST_NAME).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            data = json.loads(text)
-        except ValueError as error:
+            data = json.loads(content)
+        except (ValueError, RecursionError) as error:
             raise ArtifactError(f"{folder / MANIFEST_NAME} is damaged: {error}", hint=ANEW) from error
         return cls(folder, Manifest.from_json(data))
 
@@ -181,7 +181,7 @@ class ArtifactWriter:
 
     def __enter__(self) -> ArtifactWriter:
         remove_leftovers(self._folder)
-        self._taken = {each.path: each.sha256 for each in self._visible_files()}
+        self._note_taken()
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -227,6 +227,10 @@ class ArtifactWriter:
         """Make it all visible, in one step."""
         manifest = replace(self._manifest, files=self._files, graphs=tuple(self._graphs))
         write_json(self._folder / MANIFEST_NAME, manifest.to_json())
+        self._note_taken()
+
+    def _note_taken(self) -> None:
+        self._taken = {each.path: each.sha256 for each in self._visible_files()}
 
     def _place(self, name: str, sha256: str) -> str:
         """`model/x.onnx`, or `model/x-1a2b3c4d.onnx` where the first has other content."""

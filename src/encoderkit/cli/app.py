@@ -17,19 +17,17 @@ from encoderkit.options import ExportOptions, RunOptions
 
 INTERRUPTED = 130
 
-RUN_EXAMPLES = """Examples:
-
-    encoderkit run -m demo -o best-throughput
-
-    encoderkit run -m ./my-finetuned-bert -t question-answering -o best-latency -s 384 -b 1
-
-    encoderkit run -m bert-base-uncased --runtime onnxruntime --time 20 --json
+# \b keeps the lines below it as they are.
+RUN_EXAMPLES = """\b
+Examples:
+  encoderkit run -m demo -o best-throughput
+  encoderkit run -m ./my-finetuned-bert -t question-answering -o best-latency -s 384 -b 1
+  encoderkit run -m bert-base-uncased --runtime onnxruntime --time 20 --json
 """
-EXPORT_EXAMPLES = """Examples:
-
-    encoderkit export -m demo
-
-    encoderkit export -m ./my-model -s 384 -b 8 --opset 20
+EXPORT_EXAMPLES = """\b
+Examples:
+  encoderkit export -m demo
+  encoderkit export -m ./my-model -s 384 -b 8 --opset 20
 """
 
 app = typer.Typer(
@@ -76,9 +74,11 @@ def run_app(arguments: list[str] | None = None) -> None:
     except EncoderkitError as error:
         _tell(error, as_json="--json" in words)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.secho("interrupted; nothing is left half-written", fg="red", err=True)
-        sys.exit(INTERRUPTED)
+    except SystemExit as leaving:
+        # typer makes this of Ctrl-C, without a word.
+        if leaving.code == INTERRUPTED:
+            typer.secho("interrupted; nothing is left half-written", fg="red", err=True)
+        raise
 
 
 def _tell(error: EncoderkitError, *, as_json: bool) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from encoderkit.results.report import Envelope
 
 app = typer.Typer(help="The artifacts on this machine: list them, remove them.", no_args_is_help=True)
 
@@ -35,7 +37,7 @@ def show(workdir: Workdir = None, json_: Json = False) -> None:
             }
             for entry in entries
         ]
-        typer.echo(json.dumps({"schema": 1, "verb": "cache list", "result": {"artifacts": rows}}, indent=2))
+        _print("cache list", {"artifacts": rows})
         return
     if not entries:
         typer.echo("no artifacts")
@@ -70,10 +72,14 @@ def prune(
             "freed_bytes": pruned.freed_bytes,
             "dry_run": dry_run,
         }
-        typer.echo(json.dumps({"schema": 1, "verb": "cache prune", "result": facts}, indent=2))
+        _print("cache prune", facts)
         return
     for path in pruned.in_use:
         typer.secho(f"in use, left: {path}", fg="yellow")
     for path in pruned.removed:
         typer.echo(f"{'would remove' if dry_run else 'removed'}: {path}")
     typer.echo(f"{pruned.freed_bytes / 1e6:.1f} MB {'to free' if dry_run else 'freed'}")
+
+
+def _print(verb: str, result: dict[str, Any]) -> None:
+    typer.echo(json.dumps(Envelope(verb=verb, result=result).to_json(), indent=2))

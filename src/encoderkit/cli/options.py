@@ -55,7 +55,8 @@ def _one_model(positional: str | None, named: str | None) -> str:
     model = positional or named
     if not model:
         raise OptionError(
-            "no model is given", hint="Name one: `demo`, a checkpoint folder, or a Hugging Face id"
+            "no model is given, expected one",
+            hint="Name one: `demo`, a checkpoint folder, or a Hugging Face id",
         )
     return model
 
@@ -66,7 +67,9 @@ def _parameter(field: dataclasses.Field[Any], annotation: Any) -> inspect.Parame
     # --model is required, but may come by position instead.
     kind = annotation | None if required else annotation
     shown = typer.Option(
-        *field.metadata["flags"], help=field.metadata["help"], show_default=default not in (None, False)
+        *field.metadata["flags"],
+        help=field.metadata["help"],
+        show_default=default is not None and default is not False,
     )
     return _make(field.name, Annotated[kind, shown], default)
 

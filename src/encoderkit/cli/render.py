@@ -14,6 +14,7 @@ from encoderkit.events import Event, Facts, Notice, Stage
 from encoderkit.events import Progress as Advance
 
 _STYLES = {"info": "dim", "warning": "yellow", "alarm": "bold red"}
+_PIPE_WIDTH = 240
 Tables = Callable[[dict[str, Any]], Iterable[Table]]
 
 
@@ -61,6 +62,9 @@ class Screen:
             print(json.dumps(envelope, indent=2, ensure_ascii=False))
             return
         console = Console()
+        if not console.is_terminal:
+            # Nobody reads a pipe by its width, and a path that is broken in two is of no use.
+            console = Console(width=_PIPE_WIDTH)
         for table in tables(envelope):
             console.print(table)
 
@@ -135,7 +139,7 @@ def _fidelity_table(result: dict[str, Any]) -> Table:
         box=None,
     )
     for name in ("output", "cosine", "max abs error", "first values", "reference"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == "output")
     for name, found in result["fidelity"].items():
         table.add_row(
             name,

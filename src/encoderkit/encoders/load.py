@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -189,16 +189,11 @@ def _model_type(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tup
             f"config.json says model_type: {stated!r}, which isn't a known family", hint=way_out
         )
     for name in FAMILIES:
-        if _matches(load_family(name).signature, tensors):
+        if load_family(name).may_hold(Config(values=config).architecture, tensors):
             return name, (f"config.json has no model_type; its tensors are named as in {name}",)
     raise UnsupportedModelError(
-        "config.json has no model_type, and the tensor names are of no known family", hint=way_out
+        "config.json has no model_type, and class and tensor names are of no known family", hint=way_out
     )
-
-
-def _matches(signature: tuple[str, ...], names: Iterable[str]) -> bool:
-    text = list(names)
-    return all(any(re.search(pattern, name) for name in text) for pattern in signature)
 
 
 def _heads(config: Config, body: Body, names: _Names) -> tuple[tuple[Head, ...], tuple[str, ...]]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from encoderkit import __version__
+
 # 1: the first one.
 SCHEMA = 1
-_LIBRARIES = ("encoderkit", "numpy", "onnx", "spox", "openvino", "onnxruntime")
+_LIBRARIES = ("numpy", "onnx", "spox", "openvino", "onnxruntime")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +54,8 @@ class Envelope:
 
 
 def versions() -> dict[str, str]:
-    """Python's version and those of the libraries that results depend on."""
-    found = {"python": platform.python_version()}
+    """Our version, Python's, and those of the libraries that results depend on."""
+    found = {"encoderkit": __version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         try:
             found[name] = version(name)

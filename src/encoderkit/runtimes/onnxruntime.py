@@ -232,30 +232,23 @@ def _large(path: Path) -> bool:
 
 
 def _executed_precision(path: Path) -> ExecutedPrecision:
-    """Count the matrix products of the optimized graph by operator and type of what they take."""
+    """Count the matrix products with weights of the optimized graph, by operator and the weights' type."""
     model = onnx.load(str(path), load_external_data=False)
     types = {each.name: each.data_type for each in model.graph.initializer}
-    typed = onnx.shape_inference.infer_shapes(model) if not _holds_values(model) else model
-    for each in (*typed.graph.value_info, *typed.graph.input):
-        types[each.name] = each.type.tensor_type.elem_type
     for node in model.graph.node:
-        if node.op_type == "Cast":
-            types[node.output[0]] = node.attribute[0].i
+        # Weights that are stored in another type than they are computed in, or the other way round.
+        if node.op_type in ("Cast", "Transpose") and node.input[0] in types:
+            target = [each.i for each in node.attribute if each.name == "to"]
+            types[node.output[0]] = target[0] if target else types[node.input[0]]
     kernels: Counter[str] = Counter()
     names: Counter[str] = Counter()
     for node in model.graph.node:
-        if node.op_type in _MATRIX_PRODUCTS:
-            known = [_NAMES[types[name]] for name in node.input if types.get(name) in _NAMES]
-            name = known[0] if known else "unknown"
-            kernels[f"{node.op_type} {name}"] += 1
-            names[name] += 1
+        known = [_NAMES[types[name]] for name in node.input if types.get(name) in _NAMES]
+        if node.op_type in _MATRIX_PRODUCTS and known:
+            kernels[f"{node.op_type} {known[0]}"] += 1
+            names[known[0]] += 1
     most = names.most_common(1)[0][0] if names else "unknown"
     return ExecutedPrecision(name=most, kernels=dict(kernels))
-
-
-def _holds_values(model: onnx.ModelProto) -> bool:
-    """Whether shape inference would have to copy large weights."""
-    return int(model.ByteSize()) >= _INLINE_LIMIT
 
 
 def _precision_warning(asked: Precision, executed: ExecutedPrecision) -> tuple[str, ...]:

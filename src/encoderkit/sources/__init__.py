@@ -41,7 +41,8 @@ REFERENCE = Entry(
 # What a checkpoint is made of; nothing else changes what is made from it.
 _FINGERPRINTED = ("config.json", "modules.json", "sentence_bert_config.json", *TOKENIZER_FILES)
 _WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin", "*.index.json")
-_HUB_ID = re.compile(r"^[\w][\w.-]*(/[\w][\w.-]*)?$")
+_HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
+_NAME_ONE = "Name a checkpoint folder, a Hub id such as bert-base-uncased, or `demo`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +71,8 @@ def open_source(model: str, revision: str | None = None, *, on_progress: OnProgr
         OptionError: a revision of something that has none.
         NetworkError: the Hub is needed and can't be reached.
     """
-    folder = Path(model).expanduser()
-    if model == DEMO or folder.is_dir():
+    folder = _as_path(model)
+    if model == DEMO or (model and folder.is_dir()):
         if revision is not None:
             raise OptionError(
                 f"--revision is for Hub ids, and {model!r} is a local folder", hint="Leave it out"
@@ -106,6 +107,18 @@ def _demo_folder() -> Path:
     return Path(found.submodule_search_locations[0]) / "model"
 
 
+def _as_path(model: str) -> Path:
+    """The path that a name may be; refuses one that the system can't even look for."""
+    try:
+        folder = Path(model).expanduser()
+        folder.is_dir()
+    except (OSError, RuntimeError) as error:
+        # Too long a name, or the home of a user who isn't there.
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ModelNotFoundError(f"{model[:60]!r} can't be looked for: {reason}", hint=_NAME_ONE) from error
+    return folder
+
+
 def _refuse_paths(model: str, folder: Path) -> None:
     """Refuse what can't be a Hub id: a file, a path to nothing, a name with odd characters."""
     if folder.is_file():
@@ -113,12 +126,12 @@ def _refuse_paths(model: str, folder: Path) -> None:
             f"{model!r} is a file, expected a checkpoint folder", hint="Name the folder it lies in"
         )
     looks_like_path = model.startswith((".", "~", "/", "\\")) or model.count("/") > 1
-    if looks_like_path or not _HUB_ID.match(model):
+    if looks_like_path or not _HUB_ID.fullmatch(model):
         near = _near_misses(folder)
         found = f"near it are {', '.join(near)}" if near else "nothing near it either"
         raise ModelNotFoundError(
             f"{model!r} is no folder here ({found}) and can't be a Hub id",
-            hint="Name a checkpoint folder, a Hub id such as bert-base-uncased, or `demo`",
+            hint=_NAME_ONE,
         )
 
 

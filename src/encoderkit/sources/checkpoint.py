@@ -94,6 +94,8 @@ def _places(folder: Path, home: Path, name: str) -> Iterable[Path]:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}, which modules.json names, isn't there", hint="Download it again")
     if not path.is_file():
         found = ", ".join(sorted(each.name for each in folder.iterdir())[:8]) or "nothing"
         raise CheckpointError(
@@ -151,15 +153,21 @@ def _tokenizer_size(files: tuple[Path, ...]) -> int | None:
     by_name = {path.name: path for path in files}
     if "tokenizer.json" in by_name:
         return _fast_tokenizer_size(by_name["tokenizer.json"])
-    added = read_json(by_name["added_tokens.json"]) if "added_tokens.json" in by_name else {}
-    extra = max(added.values(), default=-1) + 1 if isinstance(added, dict) else 0
+    extra = _vocabulary_size(by_name["added_tokens.json"]) if "added_tokens.json" in by_name else 0
     if "vocab.txt" in by_name and "bpe.codes" not in by_name:
         lines = by_name["vocab.txt"].read_text(encoding="utf-8", errors="replace").split("\n")
         return max(len(lines) - (lines[-1] == ""), extra)
     if "vocab.json" in by_name:
-        vocabulary = read_json(by_name["vocab.json"])
-        return max(max(vocabulary.values(), default=-1) + 1, extra)
+        return max(_vocabulary_size(by_name["vocab.json"]), extra)
     return None
+
+
+def _vocabulary_size(path: Path) -> int:
+    """The highest id of a JSON file of token -> id, plus one."""
+    data = read_json(path)
+    if not isinstance(data, dict) or not all(isinstance(number, int) for number in data.values()):
+        raise CheckpointError(f"{path} is damaged: it maps no tokens to ids", hint="Download it again")
+    return max(data.values(), default=-1) + 1
 
 
 def _fast_tokenizer_size(path: Path) -> int | None:

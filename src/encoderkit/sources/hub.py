@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import HfApi, constants, errors, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
+    HFValidationError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -63,14 +64,20 @@ def download(
             f"{model!r} is neither a folder here nor a model of the Hugging Face Hub",
             hint="Check the spelling; a private model needs HF_TOKEN; `demo` needs nothing",
         ) from error
-    except OSError as error:
+    except HFValidationError as error:
+        raise ModelNotFoundError(
+            f"{model!r} is no folder here and can't be a Hub id",
+            hint="Name a checkpoint folder, a Hub id such as bert-base-uncased, or `demo`",
+        ) from error
+    except (OSError, _HTTP_ERROR) as error:
         raise _unreachable(model, error) from error
     commit = folder.name if folder.parent.name == "snapshots" else revision
     return folder, commit
 
 
-def _unreachable(model: str, error: OSError) -> Exception:
-    if error.errno is not None and not isinstance(error, (ConnectionError, TimeoutError)):
+def _unreachable(model: str, error: Exception) -> Exception:
+    is_network = isinstance(error, (ConnectionError, TimeoutError))
+    if isinstance(error, OSError) and error.errno is not None and not is_network:
         return StorageError(
             f"the files of {model!r} can't be stored: {error.strerror}",
             hint="Choose another place with HF_HOME",

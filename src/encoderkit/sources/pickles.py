@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,19 +47,19 @@ _STORAGES: dict[str, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class _StorageType:
+# What a pickle gets hold of are tuples: its BUILD opcode could change the attributes of anything else, and of
+# the table below for every file that is read later.
+class _StorageType(NamedTuple):
     dtype: str
     bits: str
 
 
-@dataclass(frozen=True)
-class _Storage:
+class _Storage(NamedTuple):
     """A storage as data.pkl refers to it: its type and its file in the archive."""
 
     kind: _StorageType
     key: str
-    count: int
+    length: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +102,7 @@ class PickledTensor:
         return viewed if raw or self.dtype != "bfloat16" else widen_bfloat16(viewed)
 
 
-@dataclass(frozen=True)
-class _View:
+class _View(NamedTuple):
     """What _rebuild_tensor_v2 is asked for, not yet looked up in the archive."""
 
     storage: _Storage
@@ -149,10 +148,10 @@ class _TensorUnpickler(pickle.Unpickler):
         return _ALLOWED[module, name]
 
     def persistent_load(self, reference: Any) -> _Storage:
-        """A storage: ('storage', type, key, location, count)."""
+        """A storage: ('storage', type, key, location, length)."""
         match reference:
-            case ("storage", _StorageType() as kind, str(key), _, int(count)):
-                return _Storage(kind, key, count)
+            case ("storage", _StorageType() as kind, str(key), _, int(length)):
+                return _Storage(kind, key, length)
         raise CheckpointError(f"{self._path} refers to {reference!r:.80}, expected a storage")
 
 
@@ -177,18 +176,12 @@ def open_pickle(path: Path) -> dict[str, PickledTensor]:
         views = _views(content)
         storages = _Storages(path, mapped, root, members)
         return {name: storages.tensor(name, view) for name, view in views.items()}
-    except (
-        zipfile.BadZipFile,
-        pickle.UnpicklingError,
-        EOFError,
-        IndexError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        KeyError,
-    ) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:
+        # Damaged bytes make zipfile and pickle raise anything, from KeyError to NotImplementedError.
         raise CheckpointError(
-            f"{path} is truncated or no PyTorch checkpoint: {error}", hint=_DOWNLOAD_AGAIN
+            f"{path} is truncated or no PyTorch checkpoint: {error!r:.200}", hint=_DOWNLOAD_AGAIN
         ) from error
 
 
@@ -258,11 +251,11 @@ class _Storages:
                 raise CheckpointError(f"{self._path} is truncated", hint=_DOWNLOAD_AGAIN)
             raw = self._mapped[begin:end]
             whole = len(raw) // np.dtype(storage.kind.bits).itemsize
-            if whole < storage.count:
+            if whole < storage.length:
                 raise CheckpointError(
-                    f"storage {storage.key} in {self._path} has {whole} values, expected {storage.count}"
+                    f"storage {storage.key} in {self._path} has {whole} values, expected {storage.length}"
                 )
-            self._arrays[storage.key] = np.frombuffer(raw, storage.kind.bits, storage.count)
+            self._arrays[storage.key] = np.frombuffer(raw, storage.kind.bits, storage.length)
         return self._arrays[storage.key]
 
     def _begin(self, info: zipfile.ZipInfo) -> int:

@@ -8,6 +8,7 @@ Format: https://huggingface.co/docs/safetensors
 from __future__ import annotations
 
 import json
+import math
 import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ def open_safetensors(path: Path) -> dict[str, StoredTensor]:
         entries = sorted(header.items(), key=lambda item: item[1]["data_offsets"][0])
         values = mapped[8 + size :]
         return {name: _tensor(path, name, entry, values) for name, entry in entries}
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise _damaged(path, f"its header can't be read: {error!r}") from error
 
 
@@ -109,7 +110,9 @@ def _tensor(path: Path, name: str, entry: Mapping[str, Any], values: memoryview)
     begin, end = entry["data_offsets"]
     shape = tuple(int(size) for size in entry["shape"])
     dtype, bits = _DTYPES.get(entry["dtype"], (str(entry["dtype"]), "|u1"))
-    expected = int(np.prod(shape, dtype=np.int64)) * np.dtype(bits).itemsize
+    expected = math.prod(shape) * np.dtype(bits).itemsize
+    if not 0 <= begin <= end or any(size < 0 for size in shape):
+        raise _damaged(path, f"tensor {name!r} has the shape {shape} and lies from byte {begin} to {end}")
     if end > len(values):
         raise _damaged(path, f"tensor {name!r} ends at byte {end}, the values at {len(values)}")
     if entry["dtype"] in _DTYPES and end - begin != expected:

@@ -93,7 +93,7 @@ def _pool(folder: Path) -> Pool:
         if not any(flag in config for flag in _MODE_FLAGS):
             modes = ["mean"]
     else:
-        modes = [stated] if isinstance(stated, str) else list(stated)
+        modes = list(stated) if isinstance(stated, list) else [stated]
     known = get_args(PoolMode)
     unknown = [mode for mode in modes if mode not in known]
     if unknown or not modes:
@@ -159,7 +159,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: {error}", hint="Download it again") from error
 
 

@@ -15,7 +15,8 @@ from encoderkit.events import Listener, Progress
 from encoderkit.runtimes.protocol import Outcome, Runtime
 from encoderkit.text.packing import PackedWork
 
-# A warm-up lasts until it has taken this long and every piece of the pool has run, whichever is later.
+# A warm-up lasts until it has taken this long (or as long as the measurement, if that is shorter) and every
+# piece of the pool has run, whichever is later.
 WARMUP_SECONDS = 1.0
 # How often the listener is told.
 TICK_SECONDS = 0.1
@@ -75,12 +76,12 @@ class Measurement:
         return np.array(seconds) * 1e3
 
 
-def warm_up(runtime: Runtime, pool: list[PackedWork]) -> float:
-    """Run every piece of `pool`, and go on until WARMUP_SECONDS have passed; gives the seconds taken."""
+def warm_up(runtime: Runtime, pool: list[PackedWork], seconds: float = WARMUP_SECONDS) -> float:
+    """Run every piece of `pool`, and go on until `seconds` have passed; gives the seconds taken."""
     started = time.perf_counter()
     pending = [runtime.submit(work) for work in pool]
     for work in cycle(pool):
-        if time.perf_counter() - started >= WARMUP_SECONDS:
+        if time.perf_counter() - started >= seconds:
             break
         pending.append(runtime.submit(work))
     for future in pending:
@@ -93,7 +94,7 @@ def measure(runtime: Runtime, pool: list[PackedWork], seconds: float, listen: Li
 
     Submission blocks while the plan's requests are under way, so this measures the plan as it is.
     """
-    warmup = warm_up(runtime, pool)
+    warmup = warm_up(runtime, pool, min(WARMUP_SECONDS, seconds))
     samples: list[Sample] = []
     pending: list[tuple[PackedWork, Future[Outcome]]] = []
     started = time.perf_counter()

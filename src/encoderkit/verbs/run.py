@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from encoderkit.artifact.location import default_workdir
 from encoderkit.artifact.store import Artifact
 from encoderkit.emitters.onnx.emit import GraphRequest
 from encoderkit.emitters.onnx.opset import DEFAULT_OPSET, check_opset
 from encoderkit.errors import FidelityError, OptionError
 from encoderkit.events import Facts, Listener, Notice, Stage, ignore
 from encoderkit.options import RunOptions
-from encoderkit.results.gemm import measure_best_gemm
+from encoderkit.results.gemm import best_gemm
 from encoderkit.results.machine import Machine, machine_facts
 from encoderkit.results.memory import peak_memory_bytes
 from encoderkit.results.report import Envelope
@@ -32,6 +33,8 @@ from encoderkit.verbs.measure import Measurement, measure
 from encoderkit.verbs.prepare import Prepared, prepared
 from encoderkit.verbs.records import RunFolder, write_records
 
+# Where the best matrix product measured on this machine is kept, in the workdir.
+GEMM_RECORD = "best-gemm.json"
 # Different pieces of work in turn, so that no cache answers for the machine.
 POOL = 8
 # fp32 graphs may differ by rounding alone; the others by what their precision can hold.
@@ -254,7 +257,8 @@ def _gflops(gathered: _Gathered, measurement: Measurement, pool: list[PackedWork
     )
     each = work / sum(len(piece) for piece in pool)
     achieved = each * measurement.sequences_per_second / 1e9
-    best = measure_best_gemm()
+    workdir = gathered.options.workdir or default_workdir()
+    best = best_gemm(workdir / GEMM_RECORD)
     return {"achieved": achieved, "best_gemm": best, "share": achieved / best}
 
 

@@ -123,6 +123,7 @@ FAMILY = Family(
         r"^cls\.seq_relationship\.": "next sentence prediction isn't a task here",
         r"^cls\.predictions\.(bias|decoder\.weight)$": "a second copy of a tied tensor",
     },
+    classes=r"Bert(Model|For)",
     signature=(
         r"^(bert\.)?embeddings\.word_embeddings\.weight$",
         r"^(bert\.)?embeddings\.token_type_embeddings\.weight$",

@@ -93,6 +93,7 @@ FAMILY = Family(
         r"embeddings\.position_ids$": "a buffer, 0, 1, 2 ...",
         r"^vocab_projector\.weight$": "a second copy of a tied tensor",
     },
+    classes=r"DistilBert(Model|For)",
     signature=(
         r"^(distilbert\.)?embeddings\.word_embeddings\.weight$",
         r"^(distilbert\.)?transformer\.layer\.0\.attention\.q_lin\.weight$",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,8 +146,9 @@ class Family:
         names: our weight name -> the checkpoint's names that may hold it, the first one present counts.
             `{layer}` stands for a layer's number. Names of the body without prefix.
         dead: patterns of tensors that no output depends on, and why.
-        signature: patterns that all match some tensor name of this family and of no other: how a
-            checkpoint without `model_type` is told.
+        classes: pattern of its class names in config.json's `architectures`.
+        signature: patterns that all match some tensor name of this family: with the class name, where
+            there is one, how a checkpoint without `model_type` is told.
     """
 
     name: str
@@ -156,7 +157,14 @@ class Family:
     heads: tuple[HeadDefinition, ...]
     names: Mapping[str, tuple[str, ...]]
     dead: Mapping[str, str]
+    classes: str
     signature: tuple[str, ...]
+
+    def may_hold(self, architecture: str, tensors: Collection[str]) -> bool:
+        """Whether a checkpoint is of this family by its class name (empty: not said) and its tensor names."""
+        if architecture and not re.match(self.classes, architecture):
+            return False
+        return all(any(re.search(key, name) for name in tensors) for key in self.signature)
 
     def checkpoint_names(self, weight: str) -> tuple[str, ...]:
         """The checkpoint's names that may hold our `weight`, without prefix."""

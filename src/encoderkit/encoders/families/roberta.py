@@ -80,8 +80,10 @@ FAMILY = Family(
         r"^(roberta\.)?pooler\.dense\.": "no head reads the pooler",
         r"^lm_head\.(bias|decoder\.weight)$": "a second copy of a tied tensor",
     },
+    classes=r"(Roberta|XLMRoberta|Camembert)(Model|For)",
+    # A bare body is named as BERT's, which comes first in the table: there the class name decides.
     signature=(
-        r"^roberta\.embeddings\.word_embeddings\.weight$",
-        r"^roberta\.encoder\.layer\.0\.attention\.self\.query\.weight$",
+        r"^(roberta\.)?embeddings\.word_embeddings\.weight$",
+        r"^(roberta\.)?encoder\.layer\.0\.attention\.self\.query\.weight$",
     ),
 )

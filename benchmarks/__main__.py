@@ -1,0 +1,26 @@
+"""`python -m benchmarks [--quick]`: every benchmark, then the tables."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from benchmarks.harness import quick_parser
+
+SCRIPTS = ("canary_check", "import_time", "export_time", "objectives", "run_vs_peers")
+
+
+def main() -> None:
+    """Each script in a process of its own, so that none measures in the memory of another."""
+    options = quick_parser(__doc__ or "").parse_args()
+    for name in SCRIPTS:
+        print(f"== {name}", flush=True)
+        subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{name}", *(["--quick"] if options.quick else [])], check=True
+        )
+    if not options.quick:
+        subprocess.run([sys.executable, "-m", "benchmarks.table"], check=True)
+
+
+if __name__ == "__main__":
+    main()

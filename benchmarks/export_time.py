@@ -1,0 +1,101 @@
+"""From safetensors to a verified ONNX file on disk, MiniLM: seconds and peak memory, against torch.onnx.
+
+Every sample is a fresh process, imports included. Ours reads the checkpoint, stores the artifact, writes the
+graph, runs onnx.checker on the file and runs the file against numpy; torch.onnx loads the model with
+transformers and exports it, with torch.export (the default) and with the old tracer.
+The limit: 90 MB are read once and written twice (weights.safetensors and the graph).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Canary, as_json, compare, judge, quick_parser, write_result
+
+PRINT = """
+import json, sys, time
+from encoderkit.results.memory import peak_memory_bytes
+print(json.dumps({"seconds": time.time() - float(sys.argv[1]), "peak_mb": peak_memory_bytes() / 1e6}))
+"""
+OURS = """
+import encoderkit, sys
+from pathlib import Path
+options = encoderkit.ExportOptions(model="demo", workdir=Path(sys.argv[2]), force=True)
+encoderkit.export(options)
+"""
+TORCH = """
+import sys, torch, transformers
+from encoderkit.sources import open_source
+model = transformers.AutoModel.from_pretrained(open_source("demo").folder, dtype=torch.float32).eval()
+ids = torch.ones((2, 16), dtype=torch.int64)
+names = ["input_ids", "attention_mask", "token_type_ids"]
+inputs = dict(input_ids=ids, attention_mask=ids, token_type_ids=ids * 0)
+"""
+DYNAMO = """
+batch, sequence = torch.export.Dim("batch"), torch.export.Dim("sequence", max=512)
+torch.onnx.export(model, (), sys.argv[2] + "/m.onnx", kwargs=inputs, dynamo=True, verbose=False,
+    dynamic_shapes={name: {0: batch, 1: sequence} for name in names})
+"""
+TRACER = """
+torch.onnx.export(model, (inputs,), sys.argv[2] + "/m.onnx", dynamo=False, opset_version=17,
+    input_names=names, output_names=["last_hidden_state"],
+    dynamic_axes={name: {0: "batch", 1: "sequence"} for name in names})
+"""
+CANDIDATES = {
+    "encoderkit": OURS,
+    "torch.onnx (torch.export)": TORCH + DYNAMO,
+    "torch.onnx (tracer)": TORCH + TRACER,
+}
+
+
+def sample(code: str, peaks: list[float]) -> float:
+    """Seconds of one fresh process; its peak memory goes to `peaks`."""
+    import time
+
+    with tempfile.TemporaryDirectory() as folder:
+        finished = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code + PRINT, str(time.time()), folder],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if finished.returncode:
+            raise SystemExit(finished.stderr[-2000:])
+        graphs = list(Path(folder).rglob("*.onnx"))
+        assert graphs, "nothing was exported"
+    found = json.loads(finished.stdout.strip().splitlines()[-1])
+    peaks.append(found["peak_mb"])
+    return float(found["seconds"])
+
+
+def main() -> None:
+    """Measure and write results/export_time.json."""
+    options = quick_parser(__doc__ or "").parse_args()
+    peaks: dict[str, list[float]] = {name: [] for name in CANDIDATES}
+    takers = {
+        name: (lambda name=name, code=code: sample(code, peaks[name])) for name, code in CANDIDATES.items()
+    }
+    sample(OURS, [])
+    canary = Canary()
+    wanted, seconds = (1, 1.0) if options.quick else (5, 400.0)
+    comparison = compare(takers, unit="s", canary=canary, wanted=wanted, seconds=seconds)
+    judge(comparison, canary)
+    result: dict[str, Any] = {
+        "peak_mb": {name: max(found) for name, found in peaks.items()},
+        "others_to_ours": {
+            name: comparison.ratio(name, "encoderkit") for name in CANDIDATES if name != "encoderkit"
+        },
+        **as_json(comparison),
+    }
+    print(json.dumps({key: result[key] for key in ("summary", "peak_mb", "others_to_ours")}, indent=1))
+    if not options.quick:
+        write_result("export_time", result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""encoderkit's runtime seam against a hand-written OpenVINO loop, ONNX Runtime and transformers.
+
+Throughput with the plan of best-throughput, latency with that of best-latency, on the same graph; outputs
+are compared before anything is timed. The limit: a graph takes its matrix products' operations at the speed
+of the best GEMM; the seam itself may add 3 % to a hand-written loop.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import Canary, Comparison, as_json, compare, judge, quick_parser, write_result
+from benchmarks.models import MODELS, BenchmarkModel, open_model, random_inputs
+from benchmarks.peers import PEERS
+from encoderkit.results.gemm import best_gemm
+from encoderkit.results.machine import machine_facts
+from encoderkit.runtimes.plan import make_plan
+from encoderkit.spec import ExecutionPlan, Objective
+
+SHAPES = ((1, 128), (1, 384), (8, 128), (8, 384))
+WORK = Path(__file__).parent / ".work"
+POOL = 4
+
+
+def plan_for(objective: Objective, batch: int, sequence: int) -> ExecutionPlan:
+    """The plan that `encoderkit run` would make."""
+    return make_plan(objective, machine_facts(), max_length=512, batch=batch, sequence=sequence)
+
+
+def check_equal(peers: dict[str, Any], shape: tuple[int, int]) -> dict[str, float]:
+    """Largest difference of each peer's outputs to ours; refuses when one isn't equal."""
+    ours = peers["encoderkit"].outputs(0)
+    allowed = 1e-4 * max(1.0, float(np.abs(ours).max()))
+    found = {}
+    for name, peer in peers.items():
+        found[name] = float(np.abs(peer.outputs(0) - ours).max())
+        if not found[name] <= allowed:
+            raise SystemExit(f"{name} {shape}: differs by {found[name]:.2e}, allowed {allowed:.2e}")
+    return found
+
+
+def measure(
+    model: BenchmarkModel, objective: Objective, shape: tuple[int, int], canary: Canary, quick: bool
+) -> tuple[Comparison, dict[str, float]]:
+    """One shape for one objective."""
+    plan = plan_for(objective, *shape)
+    inputs = [random_inputs(model, *shape, seed=seed) for seed in range(POOL)]
+    peers = {name: made(model, plan, inputs) for name, made in PEERS.items()}
+    differences = check_equal(peers, shape)
+    latency = objective == "best-latency"
+    each = max(0.25, 1.5 * peers["openvino"].latency(3) / 1e3)
+    count = max(1, int(0.25e3 / peers["openvino"].latency(3)))
+    takers = {
+        name: (lambda peer=peer: peer.latency(count))
+        if latency
+        else (lambda peer=peer: peer.throughput(each))
+        for name, peer in peers.items()
+    }
+    for take in takers.values():
+        take()
+    unit = "ms, median of a call" if latency else "executions/s"
+    wanted, seconds = (2, 4.0) if quick else (10, 60.0)
+    comparison = compare(takers, unit=unit, canary=canary, wanted=wanted, seconds=seconds)
+    peers["encoderkit"].runtime.close()
+    return comparison, differences
+
+
+def main() -> None:
+    """Measure everything and write results/run_vs_peers.json."""
+    options = quick_parser(__doc__ or "").parse_args()
+    WORK.mkdir(exist_ok=True)
+    canary = Canary()
+    found: list[tuple[dict[str, Any], Comparison, BenchmarkModel]] = []
+    for name in MODELS:
+        model = open_model(name, WORK)
+        for shape in SHAPES[:1] if options.quick else SHAPES:
+            for objective in ("best-throughput", "best-latency"):
+                comparison, differences = measure(model, objective, shape, canary, options.quick)
+                row = {"model": name, "batch": shape[0], "sequence": shape[1], "objective": objective}
+                found.append(({**row, "max_abs_difference": differences}, comparison, model))
+                print(name, shape, objective, comparison.ratio("encoderkit", "openvino"), flush=True)
+    gemm = best_gemm(WORK / "best-gemm.json")
+    rows = []
+    for row, comparison, model in found:
+        judge(comparison, canary)
+        rows.append({**row, **_facts(row, comparison, model, gemm), **as_json(comparison)})
+    if not options.quick:
+        write_result("run_vs_peers", {"best_gemm_gflops": gemm, "rows": rows})
+
+
+def _facts(row: dict[str, Any], comparison: Comparison, model: BenchmarkModel, gemm: float) -> dict[str, Any]:
+    """Ratios to the peers, and the share of the best GEMM."""
+    ratios = {peer: comparison.ratio("encoderkit", peer) for peer in PEERS if peer != "encoderkit"}
+    median = comparison.summary()["encoderkit"].get("median")
+    flops = model.flops(row["batch"], row["sequence"])
+    if median is None:
+        return {"ratios": ratios}
+    per_second = median if row["objective"] == "best-throughput" else 1e3 / median
+    return {
+        "ratios": ratios,
+        "gflops": flops * per_second / 1e9,
+        "gemm_share": flops * per_second / 1e9 / gemm,
+    }
+
+
+if __name__ == "__main__":
+    main()

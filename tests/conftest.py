@@ -1,0 +1,32 @@
+"""A checkpoint folder of every family and head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from checkpoints import write_checkpoint
+from commands import Run, runner
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """(family, head) -> a tiny checkpoint folder, written once and only to be read."""
+    root, made = tmp_path_factory.mktemp("tiny"), dict[tuple[str, str], Path]()
+
+    def get(family: str, head: str = "feature-extraction") -> Path:
+        if (family, head) not in made:
+            made[family, head] = write_checkpoint(root / family / head, family, head)
+        return made[family, head]
+
+    return get
+
+
+@pytest.fixture
+def encoderkit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Runs the command line, with a workdir of the test's own and no network."""
+    monkeypatch.setenv("ENCODERKIT_WORKDIR", str(tmp_path / "workdir"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return runner(capsys)
