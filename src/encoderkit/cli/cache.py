@@ -9,8 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from encoderkit.results.report import Envelope
-
 app = typer.Typer(help="The artifacts on this machine: list them, remove them.", no_args_is_help=True)
 
 Workdir = Annotated[
@@ -82,4 +80,6 @@ def prune(
 
 
 def _print(verb: str, result: dict[str, Any]) -> None:
+    from encoderkit.results.report import Envelope
+
     typer.echo(json.dumps(Envelope(verb=verb, result=result).to_json(), indent=2))

@@ -9,12 +9,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from encoderkit.events import Event, Facts, Notice, Stage
 from encoderkit.events import Progress as Advance
 
 _STYLES = {"info": "dim", "warning": "yellow", "alarm": "bold red"}
 _PIPE_WIDTH = 240
+RANDOM_HEAD = Text("random: good for speed, never for answers", style="bold red")
 Tables = Callable[[dict[str, Any]], Iterable[Table]]
 
 
@@ -27,9 +29,9 @@ class Screen:
         self._errors = Console(stderr=True, soft_wrap=True)
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[unit]}", markup=False),
             TimeElapsedColumn(),
             console=self._errors,
             transient=True,
@@ -78,13 +80,13 @@ def _facts_line(facts: Facts) -> str:
     return f"{facts.title}: " + " · ".join(f"{name} {value}" for name, value in facts.rows)
 
 
-def two_columns(title: str, rows: Iterable[tuple[str, str]]) -> Table:
-    """A table of names and values. Long values (paths) wrap, none is cut."""
-    table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
+def two_columns(title: str, rows: Iterable[tuple[str, str | Text]]) -> Table:
+    """A table of names and values. Long values (paths) wrap, none is cut; brackets in them are no markup."""
+    table = Table(title=Text(title, style="bold"), title_justify="left", show_header=False, box=None)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, value)
+        table.add_row(name, Text(value) if isinstance(value, str) else value)
     return table
 
 
@@ -98,7 +100,7 @@ def run_tables(envelope: dict[str, Any]) -> Iterable[Table]:
     yield two_columns("files", result["paths"].items())
 
 
-def _run_rows(envelope: dict[str, Any]) -> Iterable[tuple[str, str]]:
+def _run_rows(envelope: dict[str, Any]) -> Iterable[tuple[str, str | Text]]:
     result, precision = envelope["result"], envelope["precision"]
     throughput, latency, seconds = result["throughput"], result["latency_ms"], result["seconds"]
     yield (
@@ -128,7 +130,7 @@ def _run_rows(envelope: dict[str, Any]) -> Iterable[tuple[str, str]]:
     kernels = ", ".join(f"{count} x {name}" for name, count in precision["kernels"].items())
     yield "precision", f"asked {precision['requested']}, executed {precision['executed']} ({kernels})"
     if result["head"] == "random":
-        yield "head", "[bold red]random: good for speed, never for answers[/bold red]"
+        yield "head", RANDOM_HEAD
 
 
 def _fidelity_table(result: dict[str, Any]) -> Table:
@@ -170,5 +172,5 @@ def export_table(envelope: dict[str, Any]) -> Iterable[Table]:
     if not result["made"]:
         rows.insert(0, ("up to date", "nothing had to be made; --force makes it anew"))
     if result["head"] == "random":
-        rows.append(("head", "[bold red]random: good for speed, never for answers[/bold red]"))
+        rows.append(("head", RANDOM_HEAD))
     yield two_columns(f"{envelope['model']} · {envelope['task']}", rows)

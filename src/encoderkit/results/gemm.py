@@ -11,13 +11,13 @@ import numpy as np
 from encoderkit.files import write_json
 from encoderkit.results.machine import machine_facts
 
-# Large enough to be bound by arithmetic, small enough to take some milliseconds a core.
-_SIZE = 1024
-_SECONDS = 0.4
+# Large enough to be bound by arithmetic, small enough to fit between two disturbances of a shared machine.
+_SIZE = 512
+_SECONDS = 0.5
 
 
 def best_gemm(record: Path) -> float:
-    """GFLOP/s of the best float32 product 1024 x 1024 x 1024 that numpy's BLAS ever did on this machine.
+    """GFLOP/s of the best float32 product 512 x 512 x 512 that numpy's BLAS ever did on this machine.
 
     A shared machine is slow at times, so one measurement is no yardstick: the best so far is kept.
 
