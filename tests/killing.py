@@ -64,8 +64,8 @@ def main(checkpoint: str, workdir: str, kills: int, seed: int) -> None:
         if kill % 5 == 4:
             complete(checkpoint, workdir)
             check(workdir)
-    left = [path for path in Path(workdir).rglob(".*.tmp")]
-    assert not [path for path in left if "model" in path.parts], left
+    left = [path for path in Path(workdir).rglob(".*.tmp") if "model" in path.parts]
+    assert not left, left
     print(f"{kills} kills survived")
 
 

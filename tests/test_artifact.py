@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoderkit.artifact.location import WORKDIR_VARIABLE, artifact_folder, default_workdir
@@ -430,6 +430,7 @@ MANIFESTS = st.builds(
 )
 
 
+@settings(derandomize=True, database=None, deadline=None)
 @given(MANIFESTS)
 def test_manifest_is_the_same_after_json(manifest: Manifest) -> None:
     """Nothing is lost or changed on the way through manifest.json."""
