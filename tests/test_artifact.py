@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +58,7 @@ def make(folder: Path, content: bytes = b"first") -> Artifact:
     """A small artifact of one file and one graph."""
     with writing(folder) as writer:
         add(writer, content)
-        writer.add_json("model/config.json", {"a": 1})
+        writer.add_json("model/encoder.json", {"a": 1})
         writer.add_graph(graph())
         writer.commit()
     return Artifact.open(folder)
@@ -66,7 +69,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-WHOLE = ["manifest.json", "model/config.json", "model/g.onnx"]
+WHOLE = ["manifest.json", "model/encoder.json", "model/g.onnx"]
 
 
 # ---- writing
@@ -79,7 +82,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert artifact.manifest.source == SOURCE
     assert artifact.manifest.graphs == (graph(),)
     assert artifact.path("model/g.onnx").read_bytes() == b"first"
-    assert artifact.read_json("model/config.json") == {"a": 1}
+    assert artifact.read_json("model/encoder.json") == {"a": 1}
     assert artifact.find_graph(key="k1") == graph()
     assert artifact.find_graph(key="k2") is None
     artifact.check(deep=True)
@@ -215,6 +218,61 @@ def test_graph_of_the_same_key_is_replaced(tmp_path: Path) -> None:
     assert [each.opset for each in Artifact.open(tmp_path).manifest.graphs] == [21]
 
 
+def add_graph(folder: Path, key: str, content: bytes, *, external: bytes | None = None) -> None:
+    """Add a graph under the one logical name that graphs of these tests have."""
+    with Artifact.open(folder).extending() as writer:
+        data_file = None
+        if external is not None:
+            add(writer, external, "model/g.data")
+            data_file = writer.stored_name("model/g.data")
+        add(writer, content)
+        file = writer.stored_name("model/g.onnx")
+        writer.add_graph(graph(key, file=file, data_file=data_file))
+        writer.commit()
+
+
+def test_graph_whose_file_was_replaced_is_gone(tmp_path: Path) -> None:
+    """Another graph of the same name never passes for the first one: whoever asks for that makes it anew."""
+    make(tmp_path)
+    add_graph(tmp_path, "k2", b"other head")
+    artifact = Artifact.open(tmp_path)
+    assert artifact.find_graph(key="k1") is None
+    found = artifact.find_graph(key="k2")
+    assert found is not None
+    assert artifact.path(found.file).read_bytes() == b"other head"
+
+
+def test_every_graph_has_its_own_content(tmp_path: Path) -> None:
+    """Going back and forth between graphs of one name, what is found is always what was asked for."""
+    make(tmp_path)
+    for key in ("k2", "k1", "k2", "k2", "k3", "k1"):
+        add_graph(tmp_path, key, key.encode())
+        artifact = Artifact.open(tmp_path)
+        artifact.check(deep=True)
+        for each in artifact.manifest.graphs:
+            assert artifact.path(each.file).read_bytes() == each.key.encode()
+        assert artifact.find_graph(key=key) is not None
+    assert len(names(tmp_path / "model")) == 2
+
+
+def test_weights_of_a_replaced_graph_go_with_it(tmp_path: Path) -> None:
+    """A graph with its weights beside it takes them along; weights that another one uses stay."""
+    make(tmp_path)
+    add_graph(tmp_path, "k2", b"k2", external=b"weights")
+    add_graph(tmp_path, "k3", b"k3", external=b"weights")
+    assert Artifact.open(tmp_path).path("model/g.data").read_bytes() == b"weights"
+    add_graph(tmp_path, "k4", b"k4")
+    Artifact.open(tmp_path).check(deep=True)
+    assert not list(tmp_path.rglob("*.data"))
+
+
+def test_graphs_of_one_content_share_a_file(tmp_path: Path) -> None:
+    """Two keys may stand for the same bytes; neither takes the other's place."""
+    make(tmp_path)
+    add_graph(tmp_path, "k2", b"first")
+    assert [each.key for each in Artifact.open(tmp_path).manifest.graphs] == ["k1", "k2"]
+
+
 def test_reopened_sees_what_was_added(tmp_path: Path) -> None:
     """An open artifact stays as it was; reopened, it is as on disk."""
     artifact = make(tmp_path)
@@ -256,6 +314,98 @@ def test_artifact_that_can_not_be_written(tmp_path: Path) -> None:
         add(writer, b"x")
 
 
+@pytest.mark.parametrize("place", ["notes.txt", "model/mine.bin", "model/deeper/mine.bin", "manifest.json"])
+def test_folder_with_other_files_is_left_alone(tmp_path: Path, place: str) -> None:
+    """A folder that happens to bear the model's name but holds somebody's files is refused, untouched."""
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"{}")
+    with pytest.raises(StorageError, match=r"holds other files.*--workdir"):
+        make(tmp_path)
+    assert names(tmp_path) == [place]
+
+
+def test_what_a_killed_first_run_left_is_taken_over(tmp_path: Path) -> None:
+    """A lock, temp files and files without a manifest don't keep the next run out, and go."""
+    (tmp_path / "model" / "fill-mask").mkdir(parents=True)
+    for name in (".lock", "model/encoder.json", "model/old.onnx", "model/fill-mask/x.onnx"):
+        (tmp_path / name).write_bytes(b"")
+    temporary_beside(tmp_path / "model" / "weights.safetensors").write_bytes(b"")
+    make(tmp_path).check(deep=True)
+    assert names(tmp_path) == [".lock", *WHOLE]
+
+
+def test_folder_that_a_killed_first_run_just_made(tmp_path: Path) -> None:
+    """Not even the first file was whole."""
+    (tmp_path / "model").mkdir()
+    temporary_beside(tmp_path / "model" / "encoder.json").write_bytes(b"")
+    make(tmp_path)
+    assert names(tmp_path) == WHOLE
+
+
+KILL = """
+import itertools, os, shutil, sys
+from pathlib import Path
+from encoderkit.artifact.store import Artifact
+
+def change(folder, kill_at):
+    counter = itertools.count(1)
+    def counted(operation):
+        def call(*arguments, **keywords):
+            if next(counter) == kill_at:
+                os._exit(9)
+            return operation(*arguments, **keywords)
+        return call
+    for name in ("replace", "unlink", "open"):
+        setattr(Path, name, counted(getattr(Path, name)))
+    os.fsync = counted(os.fsync)
+    with Artifact.open(folder).extending() as writer:
+        for name in ("model/g.onnx", "model/h.onnx"):
+            with writer.add_stream(name) as stream:
+                stream.write(b"second")
+        writer.add_json("model/encoder.json", {"a": 2})
+        writer.commit()
+    os._exit(0)
+
+original = Path(sys.argv[1])
+for step in itertools.count(1):
+    folder = original.with_name(f"killed-{step}")
+    shutil.copytree(original, folder)
+    child = os.fork()
+    if child == 0:
+        change(folder, step)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code == 0:
+        break
+    assert code == 9, code
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_at_every_step(tmp_path: Path) -> None:
+    """Wherever a change breaks off, the artifact is the old one or the new one, whole, and can be changed."""
+    make(tmp_path / "original")
+    finished = subprocess.run(
+        [sys.executable, "-c", KILL, tmp_path / "original"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    killed = list(tmp_path.glob("killed-*"))
+    assert len(killed) > 15
+    seen = set()
+    for folder in killed:
+        artifact = Artifact.open(folder)
+        artifact.check(deep=True)
+        contents = [artifact.path(name).read_bytes() for name in ("model/g.onnx", "model/encoder.json")]
+        seen.add(b" ".join(b"".join(contents).split()))
+        make(folder, b"third").check(deep=True)
+        assert len(names(folder)) == len(WHOLE)
+    assert seen == {b'first{ "a": 1 }', b'second{ "a": 2 }'}
+
+
 # ---- opening and checking
 
 
@@ -282,7 +432,15 @@ def test_damaged_manifest(tmp_path: Path, content: bytes) -> None:
     """A manifest that can't be read is told as that, with --force as the way out."""
     make(tmp_path)
     (tmp_path / "manifest.json").write_bytes(content)
-    with pytest.raises(ArtifactError, match=r"manifest\.json.*--force"):
+    with pytest.raises(ArtifactError, match=r"manifest\.json.*--force") as caught:
+        Artifact.open(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_manifest_that_can_not_be_read(tmp_path: Path) -> None:
+    """Something else in the manifest's place is told as that."""
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(ArtifactError, match=r"manifest\.json can't be read"):
         Artifact.open(tmp_path)
 
 
@@ -351,9 +509,9 @@ def test_flipped_byte_is_found_by_the_deep_check(tmp_path: Path) -> None:
 def test_damaged_json_of_an_artifact(tmp_path: Path) -> None:
     """A JSON file that was damaged is named, with the way out."""
     artifact = make(tmp_path)
-    artifact.path("model/config.json").write_bytes(b"{")
-    with pytest.raises(ArtifactError, match=r"config\.json is missing or damaged.*--force"):
-        artifact.read_json("model/config.json")
+    artifact.path("model/encoder.json").write_bytes(b"{")
+    with pytest.raises(ArtifactError, match=r"encoder\.json is missing or damaged.*--force"):
+        artifact.read_json("model/encoder.json")
 
 
 def test_file_that_the_manifest_does_not_name(tmp_path: Path) -> None:
@@ -375,9 +533,10 @@ def test_run_folders_are_never_reused(tmp_path: Path) -> None:
 
 def test_run_folder_of_a_file_in_place_of_runs(tmp_path: Path) -> None:
     """What can't be written is a StorageError."""
+    artifact = make(tmp_path)
     (tmp_path / "runs").write_bytes(b"")
     with pytest.raises(StorageError, match="--workdir"):
-        make(tmp_path).new_run_folder("today")
+        artifact.new_run_folder("today")
 
 
 @pytest.mark.parametrize(
@@ -389,6 +548,7 @@ def test_run_folder_of_a_file_in_place_of_runs(tmp_path: Path) -> None:
         ("/home/me/größe-模型", "abc123", "local/größe-模型-abc123"),
         ("/", "abc123", "local/model-abc123"),
         ("/home/me/..", "abc123", "local/..-abc123"),
+        ("/home/me/" + "模" * 80, "abc123", f"local/{'模' * 60}-abc123"),
     ],
 )
 def test_artifact_folders(tmp_path: Path, source: str, digest: str | None, expected: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from encoderkit.artifact import cache
 from encoderkit.artifact.cache import CacheEntry, list_artifacts, prune
 from encoderkit.artifact.manifest import SourceRecord
 from encoderkit.artifact.store import Artifact
+from encoderkit.files import locked
 
 HOLD = """
 import sys
@@ -31,6 +34,7 @@ def make(workdir: Path, name: str, *, size: int = 1000, compiled: int | None = N
     with Artifact.writing(folder, source=source, tool_versions={}, contract={}) as writer:
         with writer.add_stream("model/g.onnx") as stream:
             stream.write(bytes(size))
+        writer.add_json("model/encoder.json", {})
         writer.commit()
     if compiled is not None:
         blob = folder / "compiled" / "openvino-float32-x" / "blob"
@@ -86,8 +90,8 @@ def test_artifacts_are_found_at_every_depth(tmp_path: Path) -> None:
 def test_size_counts_everything_below(tmp_path: Path) -> None:
     """The size is that of the disk: graphs, compiled forms and the manifest."""
     folder = make(tmp_path, "bert", size=1000, compiled=500)
-    manifest = (folder / "manifest.json").stat().st_size
-    assert list_artifacts(tmp_path)[0].bytes == 1500 + manifest
+    described = sum(path.stat().st_size for path in folder.rglob("*.json"))
+    assert list_artifacts(tmp_path)[0].bytes == 1500 + described
 
 
 def test_the_one_used_last_comes_first(tmp_path: Path) -> None:
@@ -108,7 +112,31 @@ def test_damaged_artifact_is_listed_as_such(tmp_path: Path, content: bytes) -> N
     entries = by_source(tmp_path)
     assert entries.keys() == {"whole", "damaged"}
     assert entries["damaged"].folder == folder
-    assert entries["damaged"].bytes == 1000 + len(content)
+    assert entries["damaged"].bytes == 1000 + len(content) + len("{}\n")
+
+
+def test_manifests_of_other_programs_are_passed_over(tmp_path: Path) -> None:
+    """A web application's manifest.json makes no artifact: neither listed nor ever removed."""
+    make(tmp_path, "mine")
+    other = tmp_path / "web" / "manifest.json"
+    other.parent.mkdir()
+    other.write_text('{"name": "an application", "format": 1}')
+    assert by_source(tmp_path).keys() == {"mine"}
+    prune(list_artifacts(tmp_path))
+    assert other.exists()
+
+
+def test_listing_while_files_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is at work, its temp files appearing and vanishing, is no hindrance."""
+    folder = make(tmp_path, "a")
+    expected = list_artifacts(tmp_path)[0].bytes
+    there = list(folder.rglob("*"))
+    vanished = folder / "model" / ".g.onnx.1-2.tmp"
+    real = Path.rglob
+    monkeypatch.setattr(
+        Path, "rglob", lambda path, pattern: [*there, vanished] if pattern == "*" else real(path, pattern)
+    )
+    assert list_artifacts(tmp_path)[0].bytes == expected
 
 
 # ---- pruning
@@ -163,6 +191,85 @@ def test_dry_run_removes_nothing(tmp_path: Path) -> None:
     assert pruned.freed_bytes == entries[0].bytes
     Artifact.open(folder).check(deep=True)
     assert (folder / "compiled").is_dir()
+
+
+def test_looking_is_no_use(tmp_path: Path) -> None:
+    """A dry run, and pruning the compiled forms, don't make an artifact look as if it had just been used."""
+    used(make(tmp_path, "a", compiled=500), 1e9)
+    prune(list_artifacts(tmp_path), dry_run=True)
+    prune(list_artifacts(tmp_path), compiled_only=True)
+    assert list_artifacts(tmp_path)[0].last_used == 1e9
+
+
+def test_prune_that_is_killed_is_finished_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a broken-off prune leaves is out of the way of the next export, still listed, and goes then."""
+    folder = make(tmp_path, "a", compiled=500)
+    (folder / "compiled" / "stubborn").mkdir()
+
+    def broken_off(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            prune(list_artifacts(tmp_path))
+    assert not folder.exists()
+    make(tmp_path, "a")
+    assert len(prune(list_artifacts(tmp_path)).removed) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_compiled_forms_of_a_prune_that_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go with the next writing."""
+    folder = make(tmp_path, "a", compiled=500)
+
+    def broken_off(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            prune(list_artifacts(tmp_path), compiled_only=True)
+    with Artifact.open(folder).extending() as writer:
+        writer.commit()
+    assert sorted(path.name for path in folder.iterdir() if path.name != ".lock") == [
+        "manifest.json",
+        "model",
+    ]
+
+
+WAIT = """
+import sys
+from pathlib import Path
+from encoderkit.artifact.manifest import SourceRecord
+from encoderkit.artifact.store import Artifact
+from encoderkit.files import locked
+folder = Path(sys.argv[1])
+with locked(folder, on_wait=lambda: print("waiting", flush=True)):
+    source = SourceRecord(id="after", revision=None, fingerprint="f")
+    with Artifact.writing(folder, source=source, tool_versions={}, contract={}) as writer:
+        writer.add_json("model/encoder.json", {})
+        writer.commit()
+"""
+
+
+def test_who_waits_while_an_artifact_is_removed(tmp_path: Path) -> None:
+    """A run that waited for a folder that was pruned meanwhile makes it anew, and nothing of it is lost."""
+    folder = make(tmp_path, "a")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with locked(folder):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WAIT, str(folder)], stdout=subprocess.PIPE, text=True, env=environment
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        cache._remove(folder)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    Artifact.open(folder).check(deep=True)
+    assert by_source(tmp_path).keys() == {"after"}
 
 
 @pytest.mark.parametrize("compiled_only", [False, True])

@@ -283,12 +283,29 @@ def test_no_weights(folder: Path) -> None:
         ("flax_model.msgpack", "Flax"),
         ("adapter_config.json", "merged into its base model"),
         ("model.onnx", "no checkpoint"),
+        ("onnx/model.onnx", "no checkpoint"),
+        ("model-00001-of-00002.bin", "shards without their pytorch_model.bin.index.json"),
     ],
 )
 def test_foreign_weights_are_named(folder: Path, file: str, what: str) -> None:
     """Weights of another framework are recognised."""
+    (folder / file).parent.mkdir(exist_ok=True)
     (folder / "model.safetensors").rename(folder / file)
     assert what in refused(folder)
+
+
+def test_shards_without_their_index(sharded: Path) -> None:
+    """Shards alone don't say which tensors there should be: the index is asked for."""
+    (sharded / "model.safetensors.index.json").unlink()
+    assert "shards without their model.safetensors.index.json" in refused(sharded)
+
+
+def test_adapter_alone(tmp_path: Path) -> None:
+    """A folder of a PEFT adapter says what has to be done with it."""
+    (tmp_path / "adapter_config.json").write_text("{}")
+    message = refused(tmp_path)
+    assert "no config.json" in message
+    assert "merged into its base model" in message
 
 
 @pytest.fixture
@@ -513,6 +530,57 @@ def test_normalize(folder: Path) -> None:
     assert blocks(read_checkpoint(folder)) == (Pool(modes=("cls",)), Normalize())
 
 
+def test_normalize_of_version_6(folder: Path) -> None:
+    """Version 6 writes a configuration that says the default."""
+    add_modules(folder, "Transformer", "Pooling", "Normalize")
+    (folder / "1_Pooling" / "config.json").write_text('{"embedding_dimension": 32, "pooling_mode": "mean"}')
+    names = {"module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"}
+    (folder / "2_Normalize" / "config.json").write_text(json.dumps(names))
+    assert blocks(read_checkpoint(folder)) == (Pool(modes=("mean",)), Normalize())
+
+
+def test_normalize_of_every_token(folder: Path) -> None:
+    """A model that keeps a vector a token isn't taken for one of a vector a text."""
+    add_modules(folder, "Transformer", "Pooling", "Normalize")
+    (folder / "1_Pooling" / "config.json").write_text("{}")
+    (folder / "2_Normalize" / "config.json").write_text('{"module_input_name": "token_embeddings"}')
+    message = refused(folder, UnsupportedModelError)
+    assert "module_input_name: 'token_embeddings', expected 'sentence_embedding'" in message
+
+
+def test_encoder_alone_has_no_pooling(folder: Path) -> None:
+    """A cross-encoder of version 6 lists its Transformer and nothing behind it."""
+    add_modules(folder, "Transformer")
+    assert read_checkpoint(folder).pooling is None
+
+
+def test_nothing_comes_before_the_pooling(folder: Path) -> None:
+    """A layer on every token, before any pooling, is refused: it would be another model."""
+    add_modules(folder, "Transformer", "Normalize")
+    assert "puts Normalize behind the encoder, expected Pooling first" in refused(
+        folder, UnsupportedModelError
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "length"),
+    [
+        ("sentence_bert_config.json", '{"max_seq_length": 24}', 24),
+        ("sentence_roberta_config.json", '{"max_seq_length": 24}', 24),
+        ("sentence_bert_config.json", '{"transformer_task": "feature-extraction"}', 20),
+        ("sentence_bert_config.json", '{"max_seq_length": null}', 20),
+        ("tokenizer_config.json", '{"model_max_length": 1000000000000000019884624838656}', None),
+        ("tokenizer_config.json", '{"model_max_length": 1e30}', None),
+    ],
+)
+def test_longest_sentence(folder: Path, file: str, content: str, length: int | None) -> None:
+    """The length stands in the sentence model's own file, or since version 6 in the tokenizer's."""
+    add_modules(folder, "Transformer")
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": 20}')
+    (folder / file).write_text(content)
+    assert read_checkpoint(folder).sentence_length == length
+
+
 def add_dense(folder: Path, shape: tuple[int, int] = (8, 32), **config: Any) -> dict[str, np.ndarray]:
     """A mean pooling and a Dense layer behind it; returns the layer's tensors."""
     add_modules(folder, "Transformer", "Pooling", "Dense")
@@ -553,6 +621,19 @@ def test_dense_of_an_unknown_activation(folder: Path) -> None:
     """An activation that isn't defined here is refused by name."""
     add_dense(folder, activation_function="torch.nn.modules.activation.Mish")
     assert "'Mish', expected one of" in refused(folder, UnsupportedModelError)
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"use_residual": True}, "use_residual"),
+        ({"module_output_name": "other"}, "module_output_name: 'other'"),
+    ],
+)
+def test_dense_that_does_more(folder: Path, config: dict[str, Any], named: str) -> None:
+    """A Dense layer with a detour, or of other vectors, is refused, not computed as a plain one."""
+    add_dense(folder, **config)
+    assert named in refused(folder, UnsupportedModelError)
 
 
 def test_dense_of_another_shape(folder: Path) -> None:

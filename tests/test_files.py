@@ -17,8 +17,8 @@ from encoderkit import files
 from encoderkit.errors import StorageError
 from encoderkit.files import (
     atomic_write,
-    is_locked,
     locked,
+    locked_if_free,
     remove_leftovers,
     require_space,
     require_writable,
@@ -47,6 +47,13 @@ def test_a_file_appears_with_its_size_and_hash(tmp_path: Path) -> None:
     assert file.size == 6
     assert file.sha256 == hashlib.sha256(b"abcdef").hexdigest() == sha256_of(path)
     assert names(path.parent) == ["x.bin"]
+
+
+def test_size_is_in_bytes(tmp_path: Path) -> None:
+    """Whatever the items of a view are, its bytes are counted."""
+    with atomic_write(tmp_path / "x") as file:
+        file.write(memoryview(bytes(12)).cast("I"))
+    assert file.size == (tmp_path / "x").stat().st_size == 12
 
 
 def test_nothing_is_visible_before_the_end(tmp_path: Path) -> None:
@@ -251,6 +258,12 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether somebody holds the lock."""
+    with locked_if_free(folder) as held:
+        return not held
+
+
 def let_go(process: subprocess.Popen[str]) -> None:
     """Tell the other process to release the lock."""
     assert process.stdin is not None
@@ -296,6 +309,20 @@ def test_lock_of_a_killed_process_is_free(tmp_path: Path, holder: subprocess.Pop
     assert not is_locked(tmp_path)
 
 
+def test_lock_that_is_free_is_held(tmp_path: Path) -> None:
+    """Whoever asks without waiting and gets the lock keeps others out until the end."""
+    with locked_if_free(tmp_path) as held:
+        assert held
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+
+
+def test_lock_of_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    """The folder is made for it: it may have been removed while it was waited for."""
+    with locked(tmp_path / "a" / "b"):
+        assert is_locked(tmp_path / "a" / "b")
+
+
 def test_lock_below_a_file(tmp_path: Path) -> None:
     """A folder that can't have a lock is a StorageError."""
     (tmp_path / "file").write_bytes(b"")
@@ -310,12 +337,15 @@ def test_leftovers_of_killed_runs_are_removed(tmp_path: Path) -> None:
     """Temp files go, at any depth; everything else stays, other people's .tmp files too."""
     (tmp_path / "model").mkdir()
     kept = [tmp_path / "x.tmp", tmp_path / ".hidden", tmp_path / "model" / "x.onnx"]
+    folder = temporary_beside(tmp_path / "compiled")
+    folder.mkdir()
     leftovers = [temporary_beside(tmp_path / "x"), temporary_beside(tmp_path / "model" / "x.onnx")]
+    leftovers.append(temporary_beside(folder / "x"))
     for path in (*kept, *leftovers):
         path.write_bytes(b"")
     remove_leftovers(tmp_path)
     assert all(path.exists() for path in kept)
-    assert not any(path.exists() for path in leftovers)
+    assert not any(path.exists() for path in (*leftovers, folder))
 
 
 def test_leftovers_of_no_folder(tmp_path: Path) -> None:

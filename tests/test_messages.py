@@ -22,6 +22,8 @@ CLASSES = {
 # What stands in the place of a value: long enough to count, and no word of ours.
 VALUE = "<value>"
 SHORTEST = 20
+# Libraries may begin a sentence in their own spelling.
+NAMES = ("ONNX Runtime", "OpenVINO", "transformers")
 
 
 @dataclass(frozen=True)
@@ -80,27 +82,27 @@ def test_the_scan_finds_the_messages() -> None:
 
 @every_message
 def test_a_message_says_what_was_found(message: Message) -> None:
-    """It is a sentence about what was found, not a bare word and not a bare value."""
-    assert len(message.text) >= SHORTEST, message.text
-    assert re.search(r"[a-z]{2,} [a-z'-]{2,}", message.text.replace(VALUE, "value")), message.text
+    """It shows the value that was found, or tells in words what there is."""
+    assert VALUE in message.text or len(message.text) >= SHORTEST, message.text
+    assert re.search(r"[a-z]{2,}", message.text.replace(VALUE, "")), "a bare value says nothing"
 
 
 @every_message
 def test_a_message_reads_well_in_one_line(message: Message) -> None:
-    """It continues `error: `: it begins small (or with a name) and ends without a period, in one line."""
-    assert message.text[0] in "'<-`" or not message.text[0].isupper() or message.text.startswith("ONNX")
-    assert not message.text.endswith((".", "!", " ", ":"))
+    """It continues `error: `: it begins small or with a name, and ends without a period."""
+    assert not message.text[0].isupper() or message.text.startswith(NAMES), message.text
+    assert not message.text.endswith((".", "!", " ", ":")), message.text
     assert "\n" not in message.text
-    assert not re.search(r"\b(?:Error|Exception|invalid|failed|please)\b", message.text), message.text
+    assert not re.search(r"\b(?:\w*Error|Exception|invalid|failed|please)\b", message.text), message.text
 
 
 @every_message
-def test_a_hint_is_an_instruction(message: Message) -> None:
-    """The way out is a sentence of its own, which follows the message's period."""
+def test_a_hint_is_a_sentence_of_its_own(message: Message) -> None:
+    """It follows the message's period, and has none itself."""
     if message.hint is None or message.hint.startswith(VALUE):
         return
-    assert message.hint[0].isupper() or message.hint[0] in "`", message.hint
-    assert not message.hint.endswith("."), message.hint
+    assert message.hint[0].isupper() or message.hint.startswith(NAMES), message.hint
+    assert not message.hint.endswith((".", "!", " ")), message.hint
 
 
 def test_errors_py_draws_the_tree_that_there_is() -> None:

@@ -97,7 +97,9 @@ def tensor(values: np.ndarray) -> Call:
     return view(Storage(values), values.shape, strides)
 
 
-def archive(path: Path, content: Any, *, compression: int = zipfile.ZIP_STORED) -> Path:
+def archive(
+    path: Path, content: Any, *, compression: int = zipfile.ZIP_STORED, byteorder: str = "little"
+) -> Path:
     """Write an archive as torch.save does; `content` may be the bytes of data.pkl."""
     storages: list[Storage] = []
     if not isinstance(content, bytes):
@@ -107,7 +109,7 @@ def archive(path: Path, content: Any, *, compression: int = zipfile.ZIP_STORED) 
         content, storages = file.getvalue(), writer.storages
     with zipfile.ZipFile(path, "w", compression) as target:
         target.writestr("pytorch_model/data.pkl", content)
-        target.writestr("pytorch_model/byteorder", "little")
+        target.writestr("pytorch_model/byteorder", byteorder)
         for key, storage in enumerate(storages):
             target.writestr(f"pytorch_model/data/{key}", storage.data)
         target.writestr("pytorch_model/version", "3\n")
@@ -197,6 +199,14 @@ def test_parameters_are_tensors(path: Path) -> None:
     inner = tensor(np.ones(2, dtype=np.float32))
     archive(path, {"w": Call("torch._utils", "_rebuild_parameter", inner, True, OrderedDict())})
     assert read_all(path)["w"].tolist() == [1, 1]
+
+
+def test_settings_beside_the_tensors_are_left_out(path: Path) -> None:
+    """Types, shapes and devices that a training saved beside its weights don't hinder reading them."""
+    settings = {"dtype": Name("torch", "float16"), "size": Call("torch", "Size", [2, 3])}
+    content = {"w": tensor(np.ones(2, dtype=np.float32)), "device": Call("torch", "device", "cpu")}
+    archive(path, {**content, **settings})
+    assert list(read_all(path)) == ["w"]
 
 
 def test_values_are_not_copied(path: Path) -> None:
@@ -320,6 +330,11 @@ def test_a_pickle_can_not_change_how_the_next_one_is_read(tmp_path: Path) -> Non
     state = b"}(X\x05\x00\x00\x00dtypeX\x07\x00\x00\x00float64X\x04\x00\x00\x00bitsX\x03\x00\x00\x00<f8u"
     hostile = archive(tmp_path / "hostile.bin", b"\x80\x02ctorch\nFloatStorage\n" + state + b"b.")
     refused(hostile)
+    # The same to what builds tensors: a new attribute, and a new __doc__ by a state of two parts.
+    attribute = b"}X\x01\x00\x00\x00aK\x01sb."
+    documentation = b"N}X\x07\x00\x00\x00__doc__X\x01\x00\x00\x00xs\x86b."
+    for change in (attribute, documentation):
+        refused(archive(hostile, b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n" + change))
     honest = archive(tmp_path / "honest.bin", {"w": tensor(np.ones(2, dtype=np.float32))})
     assert read_all(honest)["w"].dtype == np.float32
 
@@ -399,6 +414,21 @@ def test_git_lfs_pointer(path: Path) -> None:
     """A clone without git-lfs is told as such."""
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\n")
     assert "git lfs pull" in refused(path)
+
+
+def test_big_endian_archive(path: Path) -> None:
+    """Values of the other byte order are refused, not misread."""
+    archive(path, {"w": tensor(np.zeros(4, dtype=np.float32))}, byteorder="big")
+    message = refused(path)
+    assert "big-endian" in message
+    assert "Save it as safetensors" in message
+
+
+def test_compressed_program_is_not_unpacked(path: Path) -> None:
+    """A data.pkl that would unpack to any size isn't unpacked."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        target.writestr("x/data.pkl", bytes(10_000_000))
+    assert "is a compressed archive" in refused(path)
 
 
 def test_compressed_archive(path: Path) -> None:

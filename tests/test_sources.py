@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.server
 import importlib
 import importlib.util
+import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +21,7 @@ from huggingface_hub import errors as hub_errors
 from checkpoints import write_checkpoint
 from encoderkit import sources
 from encoderkit.errors import (
+    CheckpointError,
     EncoderkitError,
     MissingExtraError,
     ModelNotFoundError,
@@ -196,6 +201,7 @@ def test_fingerprint_follows_every_file_that_matters(tmp_path: Path, file: str) 
     folder = write_checkpoint(tmp_path / "model", "bert", tokenizer=True)
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text("{}")
+    (folder / "modules.json").write_text('[{"path": "", "type": "Transformer"}, {"path": "1_Pooling"}]')
     before = fingerprint(folder)
     flip(folder / file)
     assert fingerprint(folder) != before
@@ -215,6 +221,39 @@ def test_fingerprint_leaves_out_what_changes_nothing(tmp_path: Path) -> None:
     before = fingerprint(folder)
     (folder / "README.md").write_text("Words.")
     (folder / ".gitattributes").write_text("*.bin filter=lfs")
+    write_checkpoint(folder / "checkpoint-500", "bert")
+    assert fingerprint(folder) == before
+
+
+@pytest.mark.parametrize(
+    "modules", ["{", "5", "[5]", '[{"path": "../elsewhere"}, {"path": "/"}, {"path": 3}]']
+)
+def test_fingerprint_leaves_damage_to_the_reader(tmp_path: Path, modules: str) -> None:
+    """A modules.json of any content has a fingerprint; nothing outside the folder is looked at."""
+    folder = write_checkpoint(tmp_path / "model", "bert")
+    write_checkpoint(tmp_path / "elsewhere", "bert")
+    (folder / "modules.json").write_text(modules)
+    before = fingerprint(folder)
+    flip(tmp_path / "elsewhere" / "config.json")
+    assert fingerprint(folder) == before
+
+
+def test_file_that_can_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of somebody else, or a failing disk, is an error of ours with the file's name."""
+    folder = write_checkpoint(tmp_path / "model", "bert")
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(sources, "sha256_of", refuse)
+    assert "config.json can't be read: Permission denied" in refused(CheckpointError, str(folder))
+
+
+def test_link_to_nothing_is_no_crash(tmp_path: Path) -> None:
+    """A link whose target is gone (a cleared cache) is left to the reader, which says what is missing."""
+    folder = write_checkpoint(tmp_path / "model", "bert")
+    before = fingerprint(folder)
+    (folder / "extra.safetensors").symlink_to(tmp_path / "gone")
     assert fingerprint(folder) == before
 
 
@@ -241,7 +280,7 @@ def fake_hub(
     loading: Exception | None = None,
     folder: Path | None = None,
 ) -> dict[str, Any]:
-    """A Hub of these files and failures; returns what snapshot_download was called with."""
+    """A Hub of these files and failures; returns what snapshot_download was called with last."""
     seen: dict[str, Any] = {}
 
     class Api:
@@ -295,14 +334,36 @@ def test_hub_sends_pickles_where_there_is_nothing_else(
     assert "pytorch_model.bin" in seen["allow_patterns"]
 
 
+@pytest.mark.parametrize(
+    ("files", "taken"),
+    [
+        (("pytorch_model.bin", "2_Dense/model.safetensors"), "pytorch_model.bin"),
+        (("pytorch_model.bin", "adapter_model.safetensors"), "pytorch_model.bin"),
+        (("bert.safetensors", "onnx/x.safetensors"), "bert.safetensors"),
+    ],
+)
+def test_hub_takes_the_encoder_s_own_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: tuple[str, ...], taken: str
+) -> None:
+    """Safetensors of something else don't hide the weights, and weights of another name are found."""
+    seen = fake_hub(monkeypatch, files=files, folder=write_checkpoint(tmp_path / "model", "bert"))
+    open_source("org/model")
+    weights = [pattern for pattern in seen["allow_patterns"] if pattern.endswith((".bin", ".safetensors"))]
+    assert taken in weights
+    assert len({Path(pattern).suffix for pattern in weights}) == 1
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
 def test_hub_takes_what_the_cache_has_without_a_network(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: str
 ) -> None:
     """When the Hub can't be asked, files of an earlier time are used, in either format."""
     folder = write_checkpoint(tmp_path / "model", "bert")
+    (folder / "model.safetensors").rename(folder / weights)
     seen = fake_hub(monkeypatch, asking=httpx.ConnectError("no route"), folder=folder)
     assert open_source("org/model").folder == folder
-    assert {"model.safetensors", "pytorch_model.bin"} <= set(seen["allow_patterns"])
+    assert seen["local_files_only"]
+    assert weights in seen["allow_patterns"]
 
 
 def test_unknown_repository(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,6 +408,36 @@ def test_unreachable_hub(monkeypatch: pytest.MonkeyPatch, error: Exception) -> N
     assert "`demo` needs none" in message
 
 
+def test_ailing_hub_says_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Hub's own failure is told with its number."""
+    down = hub_errors.HfHubHTTPError("503", response=answer(503))
+    fake_hub(monkeypatch, asking=down, loading=hub_errors.LocalEntryNotFoundError("not in the cache"))
+    assert "can't be reached (it answered 503)" in refused(NetworkError, "org/model")
+
+
+def test_refused_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An expired HF_TOKEN isn't called a missing network."""
+    wrong = hub_errors.HfHubHTTPError("401", response=answer(401))
+    fake_hub(monkeypatch, asking=wrong, loading=hub_errors.LocalEntryNotFoundError("not in the cache"))
+    message = refused(ModelNotFoundError, "org/model")
+    assert "refuses your token" in message
+    assert "HF_TOKEN" in message
+
+
+def test_transfer_that_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the transfer library raises is a NetworkError too."""
+    fake_hub(monkeypatch, loading=RuntimeError("CAS service error"))
+    assert "can't be reached" in refused(NetworkError, "org/model")
+
+
+def test_hub_errors_name_the_folder_that_was_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistyped folder that looks like a Hub id still gets its near miss."""
+    (tmp_path / "my-model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    fake_hub(monkeypatch, asking=hub_errors.RepositoryNotFoundError("404", response=answer(404)))
+    assert "folders near it: my-model" in refused(ModelNotFoundError, "my-modle")
+
+
 def test_full_disk_while_downloading(monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk isn't called a network that can't be reached."""
     fake_hub(monkeypatch, loading=OSError(28, "No space left on device"))
@@ -363,24 +454,108 @@ def test_name_that_the_hub_refuses(name: str, monkeypatch: pytest.MonkeyPatch) -
     assert name in refused(ModelNotFoundError, name)
 
 
-def test_offline_door_fails_at_once(tmp_path: Path) -> None:
-    """HF_HUB_OFFLINE holds: nothing is asked, and the error says that it is set."""
-    code = (
-        "from encoderkit.errors import NetworkError\n"
-        "from encoderkit.sources import open_source\n"
-        "try:\n    open_source('org/model')\n"
-        "except NetworkError as error:\n    print(error)\n"
-    )
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+# The Hub's library reads its settings when it is imported: a process of its own for each.
+OPEN = """
+import json
+from encoderkit.errors import EncoderkitError
+from encoderkit.sources import open_source
+told = []
+try:
+    source = open_source("org/model", on_progress=lambda *event: told.append(event))
+    paths = [path for path in source.folder.rglob("*") if path.is_file()]
+    files = [path.relative_to(source.folder).as_posix() for path in paths]
+    print(json.dumps({"files": files, "revision": source.revision, "told": told}))
+except EncoderkitError as error:
+    print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
+"""
+
+
+def open_in_a_process(folder: Path, **environment: str) -> dict[str, Any]:
+    """What opening org/model gives under these environment variables, with a cache in `folder`."""
+    paths = os.pathsep.join(path for path in sys.path if path)
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=environment,
+        [sys.executable, "-c", OPEN],
+        cwd=folder,
+        env={**os.environ, "HF_HOME": str(folder / "cache"), "PYTHONPATH": paths, **environment},
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
     )
-    assert "HF_HUB_OFFLINE is set" in done.stdout
-    assert "Name a local folder" in done.stdout
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_offline_door_fails_at_once(tmp_path: Path) -> None:
+    """HF_HUB_OFFLINE holds: nothing is asked, and the error says that it is set."""
+    message = open_in_a_process(tmp_path, HF_HUB_OFFLINE="1")["error"]
+    assert message.startswith("NetworkError")
+    assert "HF_HUB_OFFLINE is set" in message
+    assert "Name a local folder" in message
+
+
+COMMIT = "c0ffee00" * 5
+
+
+def local_hub(root: Path) -> http.server.ThreadingHTTPServer:
+    """A Hub on this machine, at a free port, that has the one model whose files lie in `root`."""
+    files = {
+        path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()
+    }
+    hashes = {name: hashlib.sha1(data).hexdigest() for name, data in files.items()}
+    siblings = [{"rfilename": name} for name in files]
+    tree = [
+        {"type": "file", "path": name, "size": len(data), "oid": hashes[name]} for name, data in files.items()
+    ]
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, format: str, *arguments: Any) -> None:
+            """Say nothing."""
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            if path.startswith("/api/models/org/model/tree/"):
+                self.send(json.dumps(tree).encode())
+            elif path.startswith("/api/models/org/model"):
+                self.send(json.dumps({"id": "org/model", "sha": COMMIT, "siblings": siblings}).encode())
+            else:
+                name = path.removeprefix(f"/org/model/resolve/{COMMIT}/")
+                self.send(files[name], ETag=f'"{hashes[name]}"')
+
+        def send(self, data: bytes, **headers: str) -> None:
+            self.send_response(200)
+            for key, value in {"X-Repo-Commit": COMMIT, "Content-Length": str(len(data)), **headers}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(data)
+
+    return http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+
+@pytest.mark.parametrize("unreachable", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
+def test_what_was_downloaded_works_without_the_hub(tmp_path: Path, unreachable: dict[str, str]) -> None:
+    """The library's real doing: only what is needed is downloaded, and later it needs no Hub at all."""
+    root = write_checkpoint(tmp_path / "root", "bert", tokenizer=True)
+    wanted = {path.name for path in root.iterdir()}
+    for name in ("pytorch_model.bin", "tf_model.h5", "modeling.py", "onnx/model.onnx", "onnx/config.json"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("x")
+    server = local_hub(root)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        online = open_in_a_process(tmp_path, HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert set(online["files"]) == wanted
+    assert online["revision"] == COMMIT
+    size = sum((root / name).stat().st_size for name in wanted)
+    assert online["told"][-1] == ["org/model", size, size]
+    offline = open_in_a_process(tmp_path, **unreachable)
+    assert (sorted(offline["files"]), offline["revision"]) == (sorted(online["files"]), COMMIT)

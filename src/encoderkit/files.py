@@ -46,7 +46,7 @@ class HashingFile:
     def write(self, data: bytes | memoryview, /) -> int:
         """Append `data`."""
         self._hash.update(data)
-        self.size += len(data)
+        self.size += memoryview(data).nbytes
         return self._file.write(data)
 
     @property
@@ -134,7 +134,7 @@ def sha256_of(path: Path) -> str:
 
 @contextmanager
 def locked(folder: Path, *, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold the folder's lock, waiting for whoever holds it.
+    """Hold the folder's lock, waiting for whoever holds it. Makes the folder.
 
     Args:
         on_wait: called once when it has to be waited for.
@@ -144,27 +144,49 @@ def locked(folder: Path, *, on_wait: Callable[[], None] | None = None) -> Iterat
     """
     lock = FileLock(folder / LOCK_NAME)
     with storage_errors(folder / LOCK_NAME):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        if not _acquired(lock, folder, wait=False):
             if on_wait is not None:
                 on_wait()
-            lock.acquire()
+            _acquired(lock, folder, wait=True)
     try:
         yield
     finally:
         lock.release()
 
 
-def is_locked(folder: Path) -> bool:
-    """Whether somebody holds the folder's lock now."""
-    lock = FileLock(folder / LOCK_NAME)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+def _acquired(lock: FileLock, folder: Path, *, wait: bool) -> bool:
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=-1 if wait else 0)
+        except Timeout:
+            return False
+        except FileNotFoundError:
+            # Whoever held the lock removed the folder with it: it is made again.
+            continue
         return True
-    lock.release()
-    return False
+
+
+@contextmanager
+def locked_if_free(folder: Path) -> Iterator[bool]:
+    """Hold the folder's lock unless somebody else does; gives whether it is held. Never waits.
+
+    Raises:
+        StorageError: the folder can't be written.
+    """
+    lock = FileLock(folder / LOCK_NAME)
+    with storage_errors(folder / LOCK_NAME):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            held = False
+        else:
+            held = True
+    try:
+        yield held
+    finally:
+        if held:
+            lock.release()
 
 
 def require_space(folder: Path, needed: float) -> None:
@@ -196,8 +218,11 @@ def require_writable(folder: Path) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove the temp files of killed runs. Only for whoever holds the folder's lock."""
-    for path in folder.rglob(f".*{TEMPORARY_SUFFIX}"):
-        path.unlink(missing_ok=True)
+    for path in list(folder.rglob(f".*{TEMPORARY_SUFFIX}")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _free_bytes(folder: Path) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
-from encoderkit.artifact.store import MANIFEST_NAME, Artifact
+from encoderkit.artifact.store import MANIFEST_NAME, Artifact, is_artifact
 from encoderkit.errors import ArtifactError
-from encoderkit.files import is_locked, locked
+from encoderkit.files import LOCK_NAME, locked_if_free, storage_errors, temporary_beside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +22,7 @@ class CacheEntry:
         source: what it was made from; `damaged` where its manifest can't be read.
         graphs: how many graphs it has.
         bytes: its size on disk, runs and compiled forms included.
-        last_used: the newest change in it, seconds since 1970.
+        last_used: the newest change in it, seconds since 1970; its lock doesn't count.
     """
 
     folder: Path
@@ -39,8 +42,8 @@ class Pruned:
 
 
 def list_artifacts(workdir: Path) -> list[CacheEntry]:
-    """The artifacts below `workdir`, the one used last first."""
-    folders = {path.parent for path in workdir.rglob(MANIFEST_NAME)}
+    """The artifacts below `workdir`, the one used last first. Other programs' manifests are passed over."""
+    folders = [path.parent for path in workdir.rglob(MANIFEST_NAME) if is_artifact(path.parent)]
     return sorted(map(_entry, folders), key=lambda entry: -entry.last_used)
 
 
@@ -49,6 +52,9 @@ def prune(entries: list[CacheEntry], *, compiled_only: bool = False, dry_run: bo
 
     Args:
         dry_run: say what would go, and leave it.
+
+    Raises:
+        StorageError: something may not be removed.
     """
     removed: list[Path] = []
     in_use: list[Path] = []
@@ -57,17 +63,28 @@ def prune(entries: list[CacheEntry], *, compiled_only: bool = False, dry_run: bo
         target = entry.folder / "compiled" if compiled_only else entry.folder
         if not target.exists():
             continue
-        if is_locked(entry.folder):
-            in_use.append(entry.folder)
-            continue
-        freed += _size(target)
-        removed.append(target)
-        if not dry_run:
-            with locked(entry.folder):
-                # The manifest first: what is half removed is no artifact any more.
-                (target / MANIFEST_NAME).unlink(missing_ok=True)
-                shutil.rmtree(target)
+        with locked_if_free(entry.folder) as held:
+            if not held:
+                in_use.append(entry.folder)
+                continue
+            freed += _size(target)
+            removed.append(target)
+            if not dry_run:
+                _remove(target)
     return Pruned(removed=tuple(removed), in_use=tuple(in_use), freed_bytes=freed)
+
+
+def _remove(folder: Path) -> None:
+    """Take a folder away in one step, so that whoever waits for its lock makes it anew, and then remove it.
+
+    Its own files go last: an artifact that a killed prune leaves is still listed, and pruned the next time.
+    """
+    with storage_errors(folder):
+        doomed = folder.replace(temporary_beside(folder))
+        for path in list(doomed.iterdir()):
+            if path.is_dir():
+                shutil.rmtree(path)
+        shutil.rmtree(doomed)
 
 
 def _entry(folder: Path) -> CacheEntry:
@@ -76,13 +93,20 @@ def _entry(folder: Path) -> CacheEntry:
         source, graphs = manifest.source.id, len(manifest.graphs)
     except ArtifactError:
         source, graphs = "damaged", 0
-    newest = max(path.stat().st_mtime for path in _files(folder))
+    newest = max((stat.st_mtime for name, stat in _files(folder) if name != LOCK_NAME), default=0.0)
     return CacheEntry(folder=folder, source=source, graphs=graphs, bytes=_size(folder), last_used=newest)
 
 
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+def _files(folder: Path) -> list[tuple[str, os.stat_result]]:
+    """Name and facts of every file; one that another process removes meanwhile isn't counted."""
+    found = []
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            stat = path.stat()
+            if S_ISREG(stat.st_mode):
+                found.append((path.name, stat))
+    return found
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in _files(folder))
+    return sum(stat.st_size for _, stat in _files(folder))

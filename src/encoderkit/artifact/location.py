@@ -8,6 +8,8 @@ from pathlib import Path
 
 import platformdirs
 
+# Letters of a local folder's name that are kept: a file name has 255 bytes, and a letter up to four.
+_NAME_LENGTH = 60
 WORKDIR_VARIABLE = "ENCODERKIT_WORKDIR"
 
 
@@ -27,6 +29,6 @@ def artifact_folder(workdir: Path, source_id: str, *, local_digest: str | None) 
         local_digest: the first hex digits of a local folder's content hash; None for the Hub.
     """
     if local_digest is not None:
-        name = re.sub(r"[^\w.-]+", "_", Path(source_id).name) or "model"
+        name = re.sub(r"[^\w.-]+", "_", Path(source_id).name)[:_NAME_LENGTH] or "model"
         return workdir / "local" / f"{name}-{local_digest}"
     return workdir.joinpath(*source_id.split("/"))

@@ -96,8 +96,12 @@ class Manifest:
         return {"format": MANIFEST_FORMAT, **asdict(self)}
 
     @classmethod
-    def from_json(cls, data: Any) -> Manifest:
+    def from_json(cls, data: Any, *, place: str = "manifest.json") -> Manifest:
         """The inverse of `to_json`.
+
+        Args:
+            data: what was read.
+            place: where it was read, for the error.
 
         Raises:
             ArtifactError: of another format, or damaged.
@@ -105,7 +109,7 @@ class Manifest:
         found = data.get("format") if isinstance(data, dict) else None
         if found != MANIFEST_FORMAT:
             raise ArtifactError(
-                f"manifest.json has format {found!r}, this encoderkit reads {MANIFEST_FORMAT}", hint=ANEW
+                f"{place} has format {found!r}, this encoderkit reads {MANIFEST_FORMAT}", hint=ANEW
             )
         try:
             return cls(
@@ -116,7 +120,7 @@ class Manifest:
                 graphs=tuple(_graph(each) for each in data["graphs"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ArtifactError(f"manifest.json is damaged: {error!r}", hint=ANEW) from error
+            raise ArtifactError(f"{place} is damaged: {error!r}", hint=ANEW) from error
 
 
 def _graph(data: dict[str, Any]) -> GraphRecord:

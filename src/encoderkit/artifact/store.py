@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,19 +22,23 @@ from encoderkit.artifact.manifest import (
     Manifest,
     SourceRecord,
 )
-from encoderkit.errors import ArtifactError
+from encoderkit.errors import ArtifactError, StorageError
 from encoderkit.files import (
     HashingFile,
     atomic_write,
     remove_leftovers,
     sha256_of,
     storage_errors,
+    sync_folder,
     temporary_beside,
     write_json,
 )
 
 MANIFEST_NAME = "manifest.json"
 MODEL_FOLDER = "model"
+# The first file that is written, and the last that is removed; its name may carry its hash. What has one is
+# an artifact, whatever became of its manifest.
+DESCRIPTION_PATTERN = "encoder*.json"
 
 
 class Artifact:
@@ -75,11 +79,13 @@ class Artifact:
             content = (folder / MANIFEST_NAME).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise ArtifactError(f"{folder / MANIFEST_NAME} can't be read: {error.strerror}") from error
         try:
             data = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise ArtifactError(f"{folder / MANIFEST_NAME} is damaged: {error}", hint=ANEW) from error
-        return cls(folder, Manifest.from_json(data))
+        return cls(folder, Manifest.from_json(data, place=str(folder / MANIFEST_NAME)))
 
     def reopened(self) -> Artifact:
         """The artifact as it is on disk now."""
@@ -169,7 +175,8 @@ class Artifact:
 class ArtifactWriter:
     """Adds files to an artifact; nothing is visible before `commit`.
 
-    Left without `commit`, by an error or by Ctrl-C, it removes what it wrote.
+    Left without `commit`, by an error or by Ctrl-C, it removes what it wrote. Entering it raises StorageError
+    where the folder holds somebody else's files: they would be removed with what no manifest names.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -180,6 +187,7 @@ class ArtifactWriter:
         self._taken: dict[str, str] = {}
 
     def __enter__(self) -> ArtifactWriter:
+        _refuse_foreign(self._folder)
         remove_leftovers(self._folder)
         self._note_taken()
         return self
@@ -201,6 +209,7 @@ class ArtifactWriter:
             path = self._place(name, stream.sha256)
             with storage_errors(target):
                 temporary.replace(self._folder / path)
+                sync_folder(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
         self._files[name] = FileRecord(path=path, sha256=stream.sha256, bytes=stream.size)
@@ -211,9 +220,10 @@ class ArtifactWriter:
             stream.write((json.dumps(data, indent=1, sort_keys=True) + "\n").encode())
 
     def add_copy(self, source: Path, name: str) -> None:
-        """Copy a file in."""
+        """Copy a small file in."""
+        content = source.read_bytes()
         with self.add_stream(name) as stream:
-            stream.write(source.read_bytes())
+            stream.write(content)
 
     def stored_name(self, name: str) -> str:
         """Where the file of that logical name lies, relative to the artifact."""
@@ -224,10 +234,19 @@ class ArtifactWriter:
         self._graphs = [other for other in self._graphs if other.key != graph.key] + [graph]
 
     def commit(self) -> None:
-        """Make it all visible, in one step."""
+        """Make it all visible, in one step. Graphs whose file was replaced by another one's are gone."""
+        self._drop_replaced_graphs()
         manifest = replace(self._manifest, files=self._files, graphs=tuple(self._graphs))
         write_json(self._folder / MANIFEST_NAME, manifest.to_json())
         self._note_taken()
+
+    def _drop_replaced_graphs(self) -> None:
+        stored = {record.path for record in self._files.values()}
+        kept = [graph for graph in self._graphs if stored.issuperset(_paths(graph))]
+        gone = {path for graph in self._graphs for path in _paths(graph)}
+        gone -= {path for graph in kept for path in _paths(graph)}
+        self._graphs = kept
+        self._files = {name: record for name, record in self._files.items() if record.path not in gone}
 
     def _note_taken(self) -> None:
         self._taken = {each.path: each.sha256 for each in self._visible_files()}
@@ -251,9 +270,37 @@ class ArtifactWriter:
         """Remove the files under model/ that the manifest on disk doesn't name. A reader that has one
         mapped keeps it until it lets go."""
         named = {self._folder / record.path for record in self._visible_files()}
-        for path in (self._folder / MODEL_FOLDER).rglob("*"):
+        found = (self._folder / MODEL_FOLDER).rglob("*")
+        for path in sorted(found, key=lambda path: path.match(DESCRIPTION_PATTERN)):
             if path.is_file() and path not in named:
                 path.unlink(missing_ok=True)
+
+
+def is_artifact(folder: Path) -> bool:
+    """Whether `folder` is an artifact, or was one: damaged, of another version, or begun by a killed run.
+
+    A manifest.json alone says nothing: other programs have files of that name.
+    """
+    with suppress(ArtifactError):
+        if Artifact.open_or_none(folder) is not None:
+            return True
+    return any((folder / MODEL_FOLDER).glob(DESCRIPTION_PATTERN))
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if not folder.is_dir() or is_artifact(folder):
+        return
+    for path in (*folder.iterdir(), *folder.glob(f"{MODEL_FOLDER}/*")):
+        # Hidden ones are locks and temp files, and an empty model/ is a killed run's.
+        if not path.name.startswith(".") and not (path.name == MODEL_FOLDER and path.is_dir()):
+            raise StorageError(
+                f"{folder} is to hold an artifact, but it holds other files, such as {path.name}",
+                hint="Move them away, or choose another place with --workdir",
+            )
+
+
+def _paths(graph: GraphRecord) -> set[str]:
+    return {graph.file} if graph.data_file is None else {graph.file, graph.data_file}
 
 
 def open_artifact(folder: Path | str) -> Artifact:

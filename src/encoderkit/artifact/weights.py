@@ -57,7 +57,9 @@ def write_safetensors(tensors: Mapping[str, StoredTensor], sink: Sink) -> None:
     sink.write(len(text).to_bytes(8, "little") + text)
     for tensor in tensors.values():
         values = np.ascontiguousarray(tensor.read(raw=True))
-        sink.write(values.astype(values.dtype.newbyteorder("<"), copy=False).data.cast("B"))
+        # An array without values has no bytes to view.
+        if values.size:
+            sink.write(values.astype(values.dtype.newbyteorder("<"), copy=False).data.cast("B"))
 
 
 def _nbytes(tensor: StoredTensor) -> int:

@@ -9,13 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from encoderkit import __version__
-from encoderkit.cli import cache, doctor
+from encoderkit.cli import INTERRUPTED, cache, doctor
 from encoderkit.cli.options import command
 from encoderkit.cli.verbs import export_action, run_action
 from encoderkit.errors import EncoderkitError
 from encoderkit.options import ExportOptions, RunOptions
-
-INTERRUPTED = 130
 
 # \b keeps the lines below it as they are.
 RUN_EXAMPLES = """\b

@@ -41,7 +41,8 @@ def show(workdir: Workdir = None, json_: Json = False) -> None:
         typer.echo("no artifacts")
     for entry in entries:
         used = datetime.fromtimestamp(entry.last_used).strftime("%Y-%m-%d %H:%M")
-        typer.echo(f"{entry.bytes / 1e6:9.1f} MB  {used}  {entry.graphs} graphs  {entry.folder}")
+        graphs = "1 graph " if entry.graphs == 1 else f"{entry.graphs} graphs"
+        typer.echo(f"{entry.bytes / 1e6:9.1f} MB  {used}  {graphs}  {entry.folder}")
 
 
 @app.command("prune")

@@ -17,7 +17,7 @@ from encoderkit.runtimes.protocol import (
     Graph,
     Outcome,
 )
-from encoderkit.runtimes.slots import fixed_shape
+from encoderkit.runtimes.slots import begun_future, fixed_shape, padded_tokens, refuse_closed, settle
 from encoderkit.spec import ExecutionPlan
 from encoderkit.text.packing import PackedWork
 from encoderkit.text.padding import pad
@@ -32,7 +32,8 @@ def token_vectors(tokens: npt.NDArray[np.int32]) -> FloatArray:
 
 
 class FakeRuntime:
-    """Gives a made-up `last_hidden_state`, a function of the token ids; the same for the same work.
+    """Gives made-up outputs, the same for the same work: a function of the ids for outputs that have a value
+    for every token, the mean of it for the others.
 
     It pads as the real ones do, and obeys the plan's work in flight: each execution holds its place until
     `between` has returned.
@@ -56,6 +57,7 @@ class FakeRuntime:
         self._graph = graph
         self._shape = fixed_shape(graph, plan)
         self._between = between
+        self._closed = False
         self._room = threading.Semaphore(plan.instances * plan.in_flight)
         self._instances = ThreadPoolExecutor(plan.instances, thread_name_prefix="fake")
         self.facts = CompileFacts(
@@ -69,10 +71,13 @@ class FakeRuntime:
 
     def submit(self, work: PackedWork) -> Future[Outcome]:
         """Queue `work` as one execution; see the protocol."""
+        refuse_closed(self._closed)
         batch, sequence = self._shape
         feeds = pad(work, self._graph.contract, batch=batch, sequence=sequence)
         self._room.acquire()
-        return self._instances.submit(self._execute, work, next(iter(feeds.values())).size)
+        future = begun_future()
+        self._instances.submit(settle, future, self._execute, work, padded_tokens(feeds))
+        return future
 
     def _execute(self, work: PackedWork, padded: int) -> Outcome:
         try:
@@ -81,8 +86,10 @@ class FakeRuntime:
             vectors = [token_vectors(work.tokens[begin:end]) for begin, end in edges]
         finally:
             self._room.release()
+        means = [each.mean(axis=0) for each in vectors]
+        of_tokens = self._graph.token_outputs
         return Outcome(
-            outputs={"last_hidden_state": vectors},
+            outputs={name: vectors if name in of_tokens else means for name in self._graph.outputs},
             padded_tokens=padded,
             queue_seconds=0.0,
             infer_seconds=0.0,
@@ -90,6 +97,7 @@ class FakeRuntime:
 
     def close(self) -> None:
         """Wait for what is under way."""
+        self._closed = True
         self._instances.shutdown(wait=True)
 
     def __enter__(self) -> FakeRuntime:

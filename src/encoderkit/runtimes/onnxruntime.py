@@ -16,15 +16,19 @@ import onnx
 import onnxruntime
 
 from encoderkit.errors import RuntimeFailure
-from encoderkit.files import storage_errors, temporary_beside
+from encoderkit.files import temporary_beside
+from encoderkit.runtimes.kept import Kept
 from encoderkit.runtimes.protocol import CompileFacts, ExecutedPrecision, FloatArray, Graph, Outcome
 from encoderkit.runtimes.slots import (
     Begin,
     Streams,
+    begun_future,
     cache_key,
     fixed_shape,
     outcome,
     padded_tokens,
+    refuse_closed,
+    settle,
 )
 from encoderkit.spec import ExecutionPlan, Precision
 from encoderkit.text.packing import PackedWork
@@ -74,9 +78,9 @@ class OnnxRuntime:
         self._batch, self._sequence = fixed_shape(graph, plan)
         shape = (self._batch, self._sequence)
         key = cache_key(graph, onnxruntime.__version__, shape, {"threads": plan.threads})
-        stored = None if cache is None or _large(graph.path) else cache / f"{key[:16]}.onnx"
+        kept = None if cache is None else Kept(folder=cache, key=key, ending=".onnx")
         try:
-            path, cached = self._optimized(stored, plan.threads)
+            path, cached, damage = self._optimized(kept, plan.threads)
             sessions = [
                 self._session(path, plan.threads, optimized=path != graph.path) for _ in range(plan.instances)
             ]
@@ -86,6 +90,7 @@ class OnnxRuntime:
         self._streams = Streams(plan.instances)
         self._room = threading.Semaphore(plan.instances * plan.in_flight)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
         self._workers = [
             threading.Thread(target=self._work, args=(session,), daemon=True) for session in sessions
         ]
@@ -98,24 +103,22 @@ class OnnxRuntime:
             seconds=perf_counter() - started,
             cached=cached,
             executed=executed,
-            warnings=_precision_warning(graph.precision, executed),
+            warnings=(*damage, *_precision_warning(graph.precision, executed)),
         )
 
-    def _optimized(self, stored: Path | None, threads: int) -> tuple[Path, bool]:
-        """The optimized graph's file, written when it isn't there; the graph's own without a cache."""
-        if stored is None:
-            return self._graph.path, False
-        if stored.is_file():
-            return stored, True
-        temporary = temporary_beside(stored)
-        with storage_errors(stored):
-            stored.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._session(self._graph.path, threads, optimized=False, save=temporary)
-                temporary.replace(stored)
-            finally:
-                temporary.unlink(missing_ok=True)
-        return stored, False
+    def _optimized(self, kept: Kept | None, threads: int) -> tuple[Path, bool, tuple[str, ...]]:
+        """The optimized graph's file (the graph's own if none is kept), whether it was found, warnings."""
+        size = _stored_bytes(self._graph.path)
+        if kept is None or size >= _INLINE_LIMIT:
+            return self._graph.path, False, ()
+        found, warnings = kept.find()
+        if found is not None:
+            return found, True, ()
+
+        def write(path: Path) -> None:
+            self._session(self._graph.path, threads, optimized=False, save=path)
+
+        return kept.keep(write, size), False, warnings
 
     def _session(
         self, path: Path, threads: int, *, optimized: bool, save: Path | None = None
@@ -133,33 +136,32 @@ class OnnxRuntime:
 
     def submit(self, work: PackedWork) -> Future[Outcome]:
         """Queue `work` as one execution; see the protocol."""
+        refuse_closed(self._closed)
         feeds = pad(work, self._graph.contract, batch=self._batch, sequence=self._sequence)
         self._room.acquire()
-        job = _Job(work, feeds, self._streams.enter(), Future())
+        job = _Job(work, feeds, self._streams.enter(), begun_future())
         self._jobs.put(job)
         return job.future
 
     def _work(self, session: onnxruntime.InferenceSession) -> None:
         """A thread of an instance: one job after another until None comes."""
         while (job := self._jobs.get()) is not None:
-            try:
-                values = session.run(self._names, job.feeds)
-            except Exception as error:
-                self._leave(job)
-                job.future.set_exception(_failure("execute", self._graph, error))
-                continue
-            self._leave(job)
-            outputs: dict[str, FloatArray] = dict(zip(self._names, values, strict=True))
-            job.future.set_result(
-                outcome(outputs, job.work, self._graph, job.begin, padded_tokens(job.feeds))
-            )
+            settle(job.future, self._execute, session, job)
 
-    def _leave(self, job: _Job) -> None:
-        self._streams.leave(job.begin)
-        self._room.release()
+    def _execute(self, session: onnxruntime.InferenceSession, job: _Job) -> Outcome:
+        try:
+            values = session.run(self._names, job.feeds)
+        except Exception as error:
+            raise _failure("execute", self._graph, error) from error
+        finally:
+            self._streams.leave(job.begin)
+            self._room.release()
+        outputs: dict[str, FloatArray] = dict(zip(self._names, values, strict=True))
+        return outcome(outputs, job.work, self._graph, job.begin, padded_tokens(job.feeds))
 
     def close(self) -> None:
         """Wait for what is under way and free everything."""
+        self._closed = True
         for _ in self._workers:
             self._jobs.put(None)
         for worker in self._workers:
@@ -226,9 +228,16 @@ def _is_float(value: onnx.ValueInfoProto) -> bool:
     return bool(value.type.tensor_type.elem_type in _NAMES)
 
 
-def _large(path: Path) -> bool:
-    """Whether the optimized graph wouldn't fit into one ONNX file."""
-    return sum(each.stat().st_size for each in path.parent.glob(f"{path.stem}*")) >= _INLINE_LIMIT
+def _stored_bytes(path: Path) -> int:
+    """Bytes of a graph on disk, those of its external data included."""
+    model = onnx.load(str(path), load_external_data=False)
+    places = {
+        entry.value
+        for each in model.graph.initializer
+        for entry in each.external_data
+        if entry.key == "location"
+    }
+    return sum(each.stat().st_size for each in (path, *(path.parent / place for place in places)))
 
 
 def _executed_precision(path: Path) -> ExecutedPrecision:

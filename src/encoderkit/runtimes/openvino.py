@@ -13,8 +13,8 @@ import numpy as np
 import openvino as ov
 
 from encoderkit.errors import RuntimeFailure
-from encoderkit.files import atomic_write
 from encoderkit.results.machine import machine_facts
+from encoderkit.runtimes.kept import Kept
 from encoderkit.runtimes.protocol import (
     CompileFacts,
     ExecutedPrecision,
@@ -25,10 +25,13 @@ from encoderkit.runtimes.protocol import (
 from encoderkit.runtimes.slots import (
     Begin,
     Streams,
+    begun_future,
     cache_key,
     fixed_shape,
     outcome,
     padded_tokens,
+    refuse_closed,
+    settle,
 )
 from encoderkit.spec import ExecutionPlan, Precision
 from encoderkit.text.packing import PackedWork
@@ -44,6 +47,7 @@ class OpenVinoRuntime:
     """A graph compiled by OpenVINO; implements `encoderkit.runtimes.protocol.Runtime`."""
 
     facts: CompileFacts
+    _compiled: Any
 
     def __init__(self, graph: Graph, plan: ExecutionPlan, *, cache: Path | None) -> None:
         """Compile `graph`, or load its compiled form from `cache`.
@@ -52,7 +56,8 @@ class OpenVinoRuntime:
             RuntimeFailure: OpenVINO refused the graph.
         """
         started = perf_counter()
-        hint, warnings = _inference_precision(graph.precision)
+        core = ov.Core()
+        hint, warnings = _inference_precision(graph.precision, core)
         self._graph = graph
         self._batch, self._sequence = fixed_shape(graph, plan)
         properties = {
@@ -62,17 +67,18 @@ class OpenVinoRuntime:
         }
         version = str(ov.__version__)
         key = cache_key(graph, version, (self._batch, self._sequence), properties)
-        blob = None if cache is None else cache / f"{key[:16]}.blob"
+        kept = None if cache is None else Kept(folder=cache, key=key, ending=".blob")
+        requests = plan.instances * plan.in_flight
+        self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
         try:
-            self._compiled, cached = self._compile_or_load(properties, blob)
-            requests = plan.instances * plan.in_flight
-            self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            cached, damage = self._compile_or_load(core, properties, kept)
             for _ in range(requests):
                 self._free.put(self._compiled.create_infer_request())
             executed = _executed_precision(self._compiled)
         except RuntimeError as error:
             raise _failure("compile", graph, error) from error
         self._streams = Streams(plan.instances)
+        self._closed = False
         self._waiters = ThreadPoolExecutor(requests, thread_name_prefix="openvino")
         self._shapes = [list(output.get_partial_shape()) for output in self._compiled.outputs]
         self.facts = CompileFacts(
@@ -81,41 +87,57 @@ class OpenVinoRuntime:
             seconds=perf_counter() - started,
             cached=cached,
             executed=executed,
-            warnings=(*warnings, *_precision_warning(graph.precision, executed, warnings)),
+            warnings=(*damage, *warnings, *_precision_warning(graph.precision, executed, warnings)),
         )
 
-    def _compile_or_load(self, properties: dict[str, Any], blob: Path | None) -> tuple[Any, bool]:
-        core = ov.Core()
-        if blob is not None and blob.is_file():
+    def _compile_or_load(
+        self, core: Any, properties: dict[str, Any], kept: Kept | None
+    ) -> tuple[bool, tuple[str, ...]]:
+        """Whether the compiled form was found, and what is to be said of it."""
+        found, warnings = (None, ()) if kept is None else kept.find()
+        if kept is not None and found is not None:
+            # The compiled graph goes on reading from the mapping, which is held for as long as it lives.
+            # Copy-on-write, because OpenVINO refuses a mapping that is read-only.
+            self._mapping = np.memmap(found, np.uint8, mode="c")
             try:
-                return core.import_model(blob.read_bytes(), "CPU", properties), True
+                blob = ov.Tensor(self._mapping, shared_memory=True)
+                self._compiled = core.import_model(blob, "CPU", properties)
+                return True, ()
             except RuntimeError:
-                # A blob that OpenVINO doesn't take (damaged, say) is as good as none: compiled anew.
-                blob.unlink(missing_ok=True)
+                warnings = (kept.refuse(found),)
         model = core.read_model(self._graph.path)
         if self._batch is not None or self._sequence is not None:
             shape = [self._batch or -1, self._sequence or -1]
             model.reshape({each.any_name: shape for each in model.inputs})
-        compiled = core.compile_model(model, "CPU", properties)
-        if blob is not None:
-            with atomic_write(blob) as file:
-                file.write(compiled.export_model().getbuffer())
-        return compiled, False
+        self._compiled = core.compile_model(model, "CPU", properties)
+        if kept is not None:
+            exported = self._compiled.export_model().getbuffer()
+            kept.keep(lambda path: path.write_bytes(exported), len(exported))
+        return False, warnings
 
     def submit(self, work: PackedWork) -> Future[Outcome]:
         """Queue `work` as one execution; see the protocol."""
+        refuse_closed(self._closed)
         feeds = pad(work, self._graph.contract, batch=self._batch, sequence=self._sequence)
         rows, columns = next(iter(feeds.values())).shape
-        request = self._free.get()
-        # OpenVINO reads the inputs from these arrays and writes the outputs into these, without copies.
         outputs = [np.empty(_shape(each, rows, columns), np.float32) for each in self._shapes]
-        for name, values in feeds.items():
-            request.set_tensor(name, ov.Tensor(values, shared_memory=True))
-        for index, values in enumerate(outputs):
-            request.set_output_tensor(index, ov.Tensor(values, shared_memory=True))
-        begin = self._streams.enter()
-        request.start_async()
-        return self._waiters.submit(self._finish, request, work, feeds, outputs, begin)
+        request = self._free.get()
+        try:
+            # OpenVINO reads the inputs from these arrays and writes the outputs into these, without copies.
+            for name, values in feeds.items():
+                request.set_tensor(name, ov.Tensor(values, shared_memory=True))
+            for index, values in enumerate(outputs):
+                request.set_output_tensor(index, ov.Tensor(values, shared_memory=True))
+            begin = self._streams.enter()
+            request.start_async()
+        except BaseException as error:
+            self._free.put(request)
+            if isinstance(error, RuntimeError):
+                raise _failure("execute", self._graph, error) from error
+            raise
+        future = begun_future()
+        self._waiters.submit(settle, future, self._finish, request, work, feeds, outputs, begin)
+        return future
 
     def _finish(
         self,
@@ -138,7 +160,11 @@ class OpenVinoRuntime:
 
     def close(self) -> None:
         """Wait for what is under way and free everything."""
+        self._closed = True
         self._waiters.shutdown(wait=True)
+        self._free = queue.SimpleQueue()
+        # Before the mapping that it may be reading from.
+        self._compiled = None
 
     def __enter__(self) -> OpenVinoRuntime:
         return self
@@ -156,12 +182,13 @@ def _shape(dimensions: list[Any], rows: int, columns: int) -> list[int]:
     ]
 
 
-def _inference_precision(precision: Precision) -> tuple[str, tuple[str, ...]]:
+def _inference_precision(precision: Precision, core: Any) -> tuple[str, tuple[str, ...]]:
     """OpenVINO's hint for a precision. Always said: left alone it takes bf16 where the CPU has it."""
-    isa = machine_facts().isa
-    if precision == "bf16" and not machine_facts().bf16:
+    able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    # OpenVINO lists bfloat16 where it would only imitate it, too.
+    if precision == "bf16" and not (machine_facts().bf16 and "BF16" in able):
         return "f32", ("this CPU has no bfloat16 instructions: bf16 weights are executed in fp32",)
-    if precision == "fp16" and "avx512_fp16" not in isa:
+    if precision == "fp16" and "FP16" not in able:
         return "f32", ("this CPU has no float16 instructions: fp16 weights are executed in fp32",)
     return _HINTS[precision], ()
 

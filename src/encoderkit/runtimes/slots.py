@@ -7,16 +7,20 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any, ParamSpec
 
 import numpy as np
 import numpy.typing as npt
 
+from encoderkit.errors import RuntimeFailure
 from encoderkit.results.machine import machine_facts
 from encoderkit.runtimes.protocol import FloatArray, Graph, Outcome
 from encoderkit.spec import ExecutionPlan
 from encoderkit.text.packing import PackedWork
+
+Parameters = ParamSpec("Parameters")
 
 
 class Streams:
@@ -61,6 +65,34 @@ class Begin:
         self.submitted = submitted
         self.begun = submitted
         self.ended = submitted
+
+
+def refuse_closed(closed: bool) -> None:
+    """Refuse work once a runtime has been closed: nobody would ever answer it."""
+    if closed:
+        raise RuntimeFailure("this runtime has been closed", hint="Compile the graph again to run more work")
+
+
+def begun_future() -> Future[Outcome]:
+    """A future that can't be cancelled: the library writes into its arrays already."""
+    future: Future[Outcome] = Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
+def settle(
+    future: Future[Outcome],
+    finish: Callable[Parameters, Outcome],
+    *args: Parameters.args,
+    **kwargs: Parameters.kwargs,
+) -> None:
+    """Give a future what `finish` gives, or raises."""
+    try:
+        result = finish(*args, **kwargs)
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 def outcome(

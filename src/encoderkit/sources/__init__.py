@@ -11,12 +11,19 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from encoderkit.errors import MissingExtraError, ModelNotFoundError, OptionError
+from encoderkit.errors import (
+    CheckpointError,
+    MissingExtraError,
+    ModelNotFoundError,
+    NetworkError,
+    OptionError,
+)
 from encoderkit.files import sha256_of
 from encoderkit.lazy import Entry
 from encoderkit.sources.checkpoint import TOKENIZER_FILES, Checkpoint, read_checkpoint
+from encoderkit.sources.sentence_modules import module_folders
 
-__all__ = ["REFERENCE", "Checkpoint", "Source", "open_source", "read_checkpoint"]
+__all__ = ["REFERENCE", "Checkpoint", "Source", "as_path", "open_source", "read_checkpoint"]
 
 OnProgress = Callable[[str, int, int | None], None]
 
@@ -39,8 +46,15 @@ REFERENCE = Entry(
 )
 
 # What a checkpoint is made of; nothing else changes what is made from it.
-_FINGERPRINTED = ("config.json", "modules.json", "sentence_bert_config.json", *TOKENIZER_FILES)
-_WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin", "*.index.json")
+_FINGERPRINTED = (
+    "config.json",
+    "modules.json",
+    "sentence_*_config.json",
+    *TOKENIZER_FILES,
+    "*.safetensors",
+    "pytorch_model*.bin",
+    "*.index.json",
+)
 _HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 _NAME_ONE = "Name a checkpoint folder, a Hub id such as bert-base-uncased, or `demo`"
 
@@ -71,7 +85,7 @@ def open_source(model: str, revision: str | None = None, *, on_progress: OnProgr
         OptionError: a revision of something that has none.
         NetworkError: the Hub is needed and can't be reached.
     """
-    folder = _as_path(model)
+    folder = as_path(model)
     if model == DEMO or (model and folder.is_dir()):
         if revision is not None:
             raise OptionError(
@@ -82,20 +96,40 @@ def open_source(model: str, revision: str | None = None, *, on_progress: OnProgr
         name = DEMO if kind == "demo" else str(home)
         return Source(id=name, kind=kind, folder=home, revision=None, fingerprint=fingerprint(home))
     _refuse_paths(model, folder)
-    home, commit = HUB.load()(model, revision, on_progress or _quiet)
+    home, commit = _from_hub(model, revision, folder, on_progress or _quiet)
     return Source(id=model, kind="hub", folder=home, revision=commit, fingerprint=fingerprint(home))
 
 
 def fingerprint(folder: Path) -> str:
-    """sha256 over the names and contents of the files that a checkpoint is made of, hex."""
-    homes = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    """sha256 over the names and contents of the files that a checkpoint is made of, hex.
+
+    Other folders in it (a training's earlier checkpoints, other exports) don't count.
+
+    Raises:
+        CheckpointError: one of the files can't be read.
+    """
     digest = hashlib.sha256()
-    for home in homes:
-        names = {home / name for name in _FINGERPRINTED if (home / name).is_file()}
-        names |= {path for pattern in _WEIGHT_PATTERNS for path in home.glob(pattern)}
-        for path in sorted(names):
-            digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n".encode())
+    try:
+        for home in (folder, *module_folders(folder)):
+            paths = {path for pattern in _FINGERPRINTED for path in home.glob(pattern) if path.is_file()}
+            for path in sorted(paths):
+                name = path.relative_to(folder).as_posix()
+                digest.update(f"{name}\0{sha256_of(path)}\n".encode())
+    except OSError as error:
+        raise CheckpointError(f"{error.filename or folder} can't be read: {error.strerror}") from error
     return digest.hexdigest()
+
+
+def _from_hub(model: str, revision: str | None, folder: Path, on_progress: OnProgress) -> tuple[Path, str]:
+    try:
+        home, commit = HUB.load()(model, revision, on_progress)
+    except (ModelNotFoundError, NetworkError) as error:
+        near = _near_misses(folder)
+        if not near:
+            raise
+        # A folder of this name may have been meant.
+        raise type(error)(f"{error.message}; folders near it: {', '.join(near)}", hint=error.hint) from error
+    return home, commit
 
 
 def _demo_folder() -> Path:
@@ -107,14 +141,18 @@ def _demo_folder() -> Path:
     return Path(found.submodule_search_locations[0]) / "model"
 
 
-def _as_path(model: str) -> Path:
-    """The path that a name may be; refuses one that the system can't even look for."""
+def as_path(model: str) -> Path:
+    """The path that a model's name may be.
+
+    Raises:
+        ModelNotFoundError: the system can't even look for it: too long, or in the home of nobody.
+    """
     try:
         folder = Path(model).expanduser()
         folder.is_dir()
     except (OSError, RuntimeError) as error:
         # Too long a name, or the home of a user who isn't there.
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        reason = error.strerror if isinstance(error, OSError) else "there is no such home folder"
         raise ModelNotFoundError(f"{model[:60]!r} can't be looked for: {reason}", hint=_NAME_ONE) from error
     return folder
 
@@ -137,9 +175,11 @@ def _refuse_paths(model: str, folder: Path) -> None:
 
 def _near_misses(folder: Path) -> list[str]:
     parent = folder.parent
-    if not parent.is_dir():
+    try:
+        names = [path.name for path in parent.iterdir() if path.is_dir()]
+    except OSError:
+        # Not there, or not ours to look into: the message does without.
         return []
-    names = [path.name for path in parent.iterdir() if path.is_dir()]
     return [str(parent / name) for name in get_close_matches(folder.name, names, n=3)]
 
 

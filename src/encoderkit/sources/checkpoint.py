@@ -37,7 +37,10 @@ _FOREIGN = {
     "tf_model.h5": "TensorFlow weights",
     "flax_model.msgpack": "Flax weights",
     "adapter_config.json": "a PEFT adapter, which has to be merged into its base model first",
-    "model.onnx": "an ONNX graph, which is no checkpoint",
+    "*.onnx": "an ONNX graph, which is no checkpoint",
+    "onnx/*.onnx": "an ONNX graph, which is no checkpoint",
+    "*-of-*.safetensors": "shards without their model.safetensors.index.json",
+    "*-of-*.bin": "shards without their pytorch_model.bin.index.json",
 }
 
 
@@ -97,9 +100,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise CheckpointError(f"{folder}, which modules.json names, isn't there", hint="Download it again")
     if not path.is_file():
-        found = ", ".join(sorted(each.name for each in folder.iterdir())[:8]) or "nothing"
+        found = _foreign(folder) or ", ".join(sorted(each.name for each in folder.iterdir())[:8])
         raise CheckpointError(
-            f"{folder} has no config.json, so it is no checkpoint; it holds {found}",
+            f"{folder} has no config.json, so it is no checkpoint; it holds {found or 'nothing'}",
             hint="Name the folder that save_pretrained wrote",
         )
     config = read_json(path)
@@ -117,12 +120,17 @@ def _read_tensors(folder: Path) -> Mapping[str, Tensor]:
     others = sorted(folder.glob("*.safetensors"))
     if len(others) == 1:
         return open_safetensors(others[0])
-    foreign = next((what for name, what in _FOREIGN.items() if (folder / name).is_file()), None)
+    foreign = _foreign(folder)
     found = f"; it has {foreign}" if foreign else ""
     raise CheckpointError(
         f"{folder} has no model.safetensors and no pytorch_model.bin{found}",
         hint="Save the model with save_pretrained of transformers",
     )
+
+
+def _foreign(folder: Path) -> str | None:
+    """What a folder holds where a checkpoint's files should be, if it is something known."""
+    return next((what for name, what in _FOREIGN.items() if any(folder.glob(name))), None)
 
 
 def _read_shards(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatch
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from huggingface_hub import HfApi, constants, errors, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HFValidationError,
+    LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -22,9 +25,10 @@ from encoderkit.sources.checkpoint import TOKENIZER_FILES
 _ALWAYS = (
     "config.json",
     "modules.json",
-    "sentence_bert_config.json",
+    "sentence_*_config.json",
     "*_Pooling/*",
-    "*_Dense/*",
+    "*_Dense*/*",
+    "*_Normalize/*",
     "*_Transformer/*",
     *TOKENIZER_FILES,
 )
@@ -69,7 +73,8 @@ def download(
             f"{model!r} is no folder here and can't be a Hub id",
             hint="Name a checkpoint folder, a Hub id such as bert-base-uncased, or `demo`",
         ) from error
-    except (OSError, _HTTP_ERROR) as error:
+    except (OSError, RuntimeError, _HTTP_ERROR) as error:
+        # RuntimeError is what the transfer library hf_xet raises.
         raise _unreachable(model, error) from error
     commit = folder.name if folder.parent.name == "snapshots" else revision
     return folder, commit
@@ -84,6 +89,14 @@ def _unreachable(model: str, error: Exception) -> Exception:
         )
     offline = constants.HF_HUB_OFFLINE or isinstance(error, OfflineModeIsEnabled)
     reason = "HF_HUB_OFFLINE is set" if offline else "the Hugging Face Hub can't be reached"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status == HTTPStatus.UNAUTHORIZED:
+        return ModelNotFoundError(
+            f"{model!r} is no folder here, and the Hugging Face Hub refuses your token",
+            hint="Set HF_TOKEN to a valid one, or unset it",
+        )
+    if status is not None:
+        reason += f" (it answered {status})"
     return NetworkError(
         f"{model!r} is no folder here, {reason}, and its files aren't in the cache",
         hint="Name a local folder, or try again with a network; `demo` needs none",
@@ -91,30 +104,54 @@ def _unreachable(model: str, error: Exception) -> Exception:
 
 
 def _snapshot(model: str, revision: str | None, on_progress: Callable[[str, int, int | None], None]) -> str:
-    patterns = [*_ALWAYS, *_weight_patterns(model, revision)]
     on_progress(model, 0, None)
+    try:
+        info = HfApi().model_info(model, revision=revision, timeout=_ASK_SECONDS)
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        raise
+    except (_HTTP_ERROR, OfflineModeIsEnabled) as error:
+        try:
+            return _cached(model, revision)
+        except LocalEntryNotFoundError:
+            raise error from None
     return str(
         snapshot_download(
             model,
             revision=revision,
-            allow_patterns=patterns,
+            allow_patterns=[*_ALWAYS, *_weight_patterns(file.rfilename for file in info.siblings or [])],
             ignore_patterns=list(_NEVER),
             tqdm_class=_progress_class(model, on_progress),
         )
     )
 
 
-def _weight_patterns(model: str, revision: str | None) -> tuple[str, ...]:
-    """Safetensors where the repository has them, else pickles; both when it can't be asked."""
-    try:
-        files = HfApi().model_info(model, revision=revision, timeout=_ASK_SECONDS).siblings or []
-    except (RepositoryNotFoundError, RevisionNotFoundError):
-        raise
-    except (_HTTP_ERROR, OfflineModeIsEnabled):
-        # No network: what the cache has is taken, whichever it is.
-        return (*_SAFE, *_PICKLED)
-    safe = any(file.rfilename.endswith(".safetensors") for file in files)
-    return _SAFE if safe else _PICKLED
+def _cached(model: str, revision: str | None) -> str:
+    """The folder that an earlier download left.
+
+    Safetensors and pickles are looked for one after the other: a download brings one of them, and the library
+    refuses a cache that lacks any file that the patterns name.
+    """
+    folder = ""
+    for weights in (_SAFE, _PICKLED):
+        folder = snapshot_download(
+            model,
+            revision=revision,
+            allow_patterns=[*_ALWAYS, *weights],
+            ignore_patterns=list(_NEVER),
+            local_files_only=True,
+        )
+        if any(any(Path(folder).glob(pattern)) for pattern in weights):
+            break
+    return folder
+
+
+def _weight_patterns(names: Iterable[str]) -> tuple[str, ...]:
+    """Safetensors where the repository has them, else pickles, else safetensors of another name."""
+    files = tuple(names)
+    for weights in (_SAFE, _PICKLED):
+        if any(fnmatch(name, pattern) for name in files for pattern in weights):
+            return weights
+    return tuple(name for name in files if name.endswith(".safetensors") and "/" not in name)
 
 
 def _progress_class(model: str, on_progress: Callable[[str, int, int | None], None]) -> type[Any]:

@@ -47,8 +47,8 @@ _STORAGES: dict[str, tuple[str, str]] = {
 }
 
 
-# What a pickle gets hold of are tuples: its BUILD opcode could change the attributes of anything else, and of
-# the table below for every file that is read later.
+# What a pickle gets hold of has no attributes that can be set: its BUILD opcode could change any others, and
+# so the table below for every file that is read later.
 class _StorageType(NamedTuple):
     dtype: str
     bits: str
@@ -70,7 +70,7 @@ class PickledTensor:
         name: as the file names it.
         file: the file, for messages.
         strides: steps in elements along each axis.
-        values: (count,) the whole storage's values, or None where the archive lacks them.
+        values: (length,) the whole storage's values.
     """
 
     name: str
@@ -111,23 +111,35 @@ class _View(NamedTuple):
     strides: tuple[int, ...]
 
 
-def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *ignored: Any) -> _View:
+class _RebuildTensor:
     """torch._utils._rebuild_tensor_v2; gradients and hooks are of no use."""
-    if not isinstance(storage, _Storage):
-        raise CheckpointError("a tensor of the pickle has no storage")
-    return _View(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
+
+    __slots__ = ()
+
+    def __call__(self, storage: Any, offset: Any, shape: Any, strides: Any, *ignored: Any) -> _View:
+        if not isinstance(storage, _Storage):
+            raise CheckpointError("a tensor of the pickle has no storage")
+        return _View(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
 
 
-def _rebuild_parameter(data: Any, *ignored: Any) -> Any:
+class _RebuildParameter:
     """torch._utils._rebuild_parameter: a parameter is its tensor."""
-    return data
+
+    __slots__ = ()
+
+    def __call__(self, data: Any, *ignored: Any) -> Any:
+        return data
 
 
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
+    ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
     **{("torch", name): _StorageType(*kind) for name, kind in _STORAGES.items()},
+    # What training checkpoints hold beside tensors; nothing here reads it.
+    ("torch", "Size"): tuple,
+    ("torch", "device"): str,
+    **{("torch", dtype): dtype for dtype, _ in _STORAGES.values()},
 }
 
 
@@ -172,6 +184,7 @@ def open_pickle(path: Path) -> dict[str, PickledTensor]:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename: info for info in archive.infolist()}
             root = _root(path, members)
+            _refuse_foreign_layout(path, archive, root, members)
             content = _TensorUnpickler(archive.read(f"{root}/data.pkl"), path).load()
         views = _views(content)
         storages = _Storages(path, mapped, root, members)
@@ -190,6 +203,19 @@ def _root(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> str:
         if name.endswith("/data.pkl"):
             return name.removesuffix("/data.pkl")
     raise CheckpointError(f"{path} is a zip archive without data.pkl, so no PyTorch checkpoint")
+
+
+def _refuse_foreign_layout(
+    path: Path, archive: zipfile.ZipFile, root: str, members: Mapping[str, zipfile.ZipInfo]
+) -> None:
+    """Refuse compressed members, which can't be mapped and may unpack to any size, and big-endian values."""
+    if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
+        raise CheckpointError(f"{path} is a compressed archive", hint=_CONVERT)
+    order = f"{root}/byteorder"
+    if order in members and archive.read(order).strip() != b"little":
+        raise CheckpointError(
+            f"{path} was written on a big-endian machine, expected little-endian values", hint=_CONVERT
+        )
 
 
 def _views(content: Any) -> dict[str, _View]:
@@ -243,8 +269,6 @@ class _Storages:
     def _values(self, storage: _Storage) -> Array:
         if storage.key not in self._arrays:
             info = self._members[f"{self._root}/data/{storage.key}"]
-            if info.compress_type != zipfile.ZIP_STORED:
-                raise CheckpointError(f"{self._path} is a compressed archive", hint=_CONVERT)
             begin = self._begin(info)
             end = begin + info.file_size
             if end > len(self._mapped):

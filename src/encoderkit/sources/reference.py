@@ -46,6 +46,7 @@ def evaluate(
     Raises:
         OptionError: the pooling has a part with weights of its own, which transformers doesn't have.
     """
+    transformers.utils.logging.disable_progress_bar()
     model_class = getattr(transformers, _CLASSES[task])
     model = model_class.from_pretrained(folder, dtype=torch.float32).eval()
     inputs = {name: torch.from_numpy(np.ascontiguousarray(each)) for name, each in feeds.items()}

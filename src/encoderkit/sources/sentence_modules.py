@@ -31,6 +31,8 @@ _ACTIVATIONS: dict[str, Activation] = {
     "GELU": "gelu",
     "SiLU": "silu",
 }
+_SENTENCE_VECTOR = "sentence_embedding"
+_NO_LIMIT = 1 << 31
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +41,12 @@ class SentenceModules:
 
     Attributes:
         encoder_folder: where config.json and the weights of the encoder lie.
-        pooling: the blocks behind it, and their weights.
+        pooling: the blocks behind it and their weights, or None where there are none.
         max_length: the longest text in tokens that it was made for, or None.
     """
 
     encoder_folder: Path
-    pooling: Pooling
+    pooling: Pooling | None
     max_length: int | None
 
 
@@ -72,16 +74,32 @@ def read_sentence_modules(folder: Path) -> SentenceModules | None:
         elif kind == "Dense":
             blocks.append(_dense(place, f"pooling.{len(blocks)}", weights))
         elif kind == "Normalize":
-            blocks.append(Normalize())
+            blocks.append(_normalize(place))
         else:
             raise UnsupportedModelError(
                 f"{path} names the module {kind!r}, expected Transformer, Pooling, Dense or Normalize"
             )
+    if blocks and not isinstance(blocks[0], Pool):
+        raise UnsupportedModelError(
+            f"{path} puts {type(blocks[0]).__name__} behind the encoder, expected Pooling first"
+        )
     return SentenceModules(
         encoder_folder=encoder_folder,
-        pooling=Pooling(blocks=tuple(blocks), weights=weights),
+        pooling=Pooling(blocks=tuple(blocks), weights=weights) if blocks else None,
         max_length=_max_length(encoder_folder),
     )
+
+
+def module_folders(folder: Path) -> tuple[Path, ...]:
+    """The folders inside `folder` that its modules.json names and that there are; damage isn't told here."""
+    try:
+        modules = read_json(folder / MODULES_FILE)
+    except CheckpointError:
+        return ()
+    listed = [each for each in modules if isinstance(each, dict)] if isinstance(modules, list) else []
+    names = {str(each.get("path", "")) for each in listed}
+    places = {folder / name for name in names if name not in ("", ".", "..") and Path(name).name == name}
+    return tuple(sorted(place for place in places if place.is_dir()))
 
 
 def _pool(folder: Path) -> Pool:
@@ -104,9 +122,28 @@ def _pool(folder: Path) -> Pool:
     return Pool(modes=tuple(cast(PoolMode, mode) for mode in modes))
 
 
+def _normalize(folder: Path) -> Normalize:
+    path = folder / "config.json"
+    # Versions before 6 wrote none.
+    if path.is_file():
+        _refuse_other_vectors(path, _object(path))
+    return Normalize()
+
+
+def _refuse_other_vectors(path: Path, config: dict[str, Any]) -> None:
+    """Refuse a module that works on anything but the sentence's vector, such as every token's."""
+    for key in ("module_input_name", "module_output_name"):
+        name = config.get(key)
+        if name not in (None, _SENTENCE_VECTOR):
+            raise UnsupportedModelError(f"{path} says {key}: {name!r}, expected {_SENTENCE_VECTOR!r}")
+
+
 def _dense(folder: Path, name: str, weights: dict[str, Tensor]) -> Dense:
     path = folder / "config.json"
     config = _object(path)
+    _refuse_other_vectors(path, config)
+    if config.get("use_residual"):
+        raise UnsupportedModelError(f"{path} says use_residual, expected a Dense layer without it")
     function = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     kind = function.rsplit(".", 1)[-1]
     if kind not in _ACTIVATIONS:
@@ -144,9 +181,14 @@ def _dense_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def _max_length(folder: Path) -> int | None:
-    path = folder / "sentence_bert_config.json"
-    stated = _object(path).get("max_seq_length") if path.is_file() else None
-    return stated if isinstance(stated, int) else None
+    """max_seq_length; since version 6 it stands in the tokenizer's configuration."""
+    places = [(path, "max_seq_length") for path in sorted(folder.glob("sentence_*_config.json"))]
+    for path, key in (*places, (folder / "tokenizer_config.json", "model_max_length")):
+        stated = _object(path).get(key) if path.is_file() else None
+        # transformers writes 1e30 for a tokenizer without a limit.
+        if isinstance(stated, int) and 0 < stated < _NO_LIMIT:
+            return stated
+    return None
 
 
 def read_json(path: Path) -> Any:

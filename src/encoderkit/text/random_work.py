@@ -34,7 +34,11 @@ class RandomWork:
     seed: int
 
     def pool(self, count: int) -> list[PackedWork]:
-        """At least `count` pieces of work, one execution each; for mixed lengths cut by the token budget."""
+        """Pieces of work, one execution each.
+
+        For full lengths `count` of them. For mixed lengths the sequences of `count` batches (of
+        MIXED_POOL_BATCHES at least), cut by the token budget into fewer, fuller pieces.
+        """
         generator = np.random.default_rng(self.seed)
         plan = self.plan
         if plan.lengths == "full":

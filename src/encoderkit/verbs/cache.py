@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -32,13 +33,18 @@ def cache_prune(
         dry_run: say what would go, and leave it.
 
     Raises:
-        OptionError: it isn't said what to remove.
+        OptionError: it isn't said what to remove, or both all and what is old.
     """
     if older_than is None and not everything and not compiled:
         raise OptionError(
             "it isn't said what to remove",
             hint="Give --older-than DAYS, --compiled (compiled forms alone) or --all",
         )
-    oldest = time.time() - (older_than or 0.0) * _DAY
+    if older_than is not None and everything:
+        raise OptionError(
+            f"--all and --older-than {older_than:g} are both given, expected one", hint="Leave one out"
+        )
+    # Without an age even what is dated in the future goes.
+    oldest = math.inf if older_than is None else time.time() - older_than * _DAY
     entries = [entry for entry in cache_list(workdir) if entry.last_used <= oldest]
     return prune(entries, compiled_only=compiled, dry_run=dry_run)

@@ -79,12 +79,13 @@ class Measurement:
 def warm_up(runtime: Runtime, pool: list[PackedWork], seconds: float = WARMUP_SECONDS) -> float:
     """Run every piece of `pool`, and go on until `seconds` have passed; gives the seconds taken."""
     started = time.perf_counter()
-    pending = [runtime.submit(work) for work in pool]
-    for work in cycle(pool):
-        if time.perf_counter() - started >= seconds:
+    pending: list[tuple[PackedWork, Future[Outcome]]] = []
+    for run, work in enumerate(cycle(pool)):
+        if run >= len(pool) and time.perf_counter() - started >= seconds:
             break
-        pending.append(runtime.submit(work))
-    for future in pending:
+        pending.append((work, runtime.submit(work)))
+        pending = _collect(pending, [])
+    for _, future in pending:
         future.result()
     return time.perf_counter() - started
 

@@ -22,7 +22,7 @@ from encoderkit.files import locked, require_space, require_writable
 from encoderkit.options import ModelOptions
 from encoderkit.results.machine import machine_facts
 from encoderkit.results.report import versions
-from encoderkit.sources import Checkpoint, Source, open_source, read_checkpoint
+from encoderkit.sources import Checkpoint, Source, as_path, open_source, read_checkpoint
 from encoderkit.sources.safetensors import open_safetensors
 from encoderkit.spec import Task
 
@@ -97,7 +97,7 @@ def prepared(options: ModelOptions, listen: Listener, *, reuse_only: bool = Fals
 
 
 def _is_artifact(model: str) -> bool:
-    return (Path(model).expanduser() / "manifest.json").is_file()
+    return (as_path(model) / "manifest.json").is_file()
 
 
 def _open(options: ModelOptions, listen: Listener) -> Source:

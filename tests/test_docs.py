@@ -1,0 +1,224 @@
+"""The documentation is true: its commands run, its JSON keys exist, its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands import Run
+from encoderkit.verbs import measure
+
+Tiny = Callable[..., Path]
+
+ROOT = Path(__file__).parents[1]
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.is_file()]
+LINKED = [
+    page for page in (*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md")
+    if page.is_file()
+]  # fmt: skip
+JSON_PAGE = ROOT / "docs" / "json.md"
+
+# A model of the pages -> family and head of the tiny checkpoint that stands for it.
+MODELS = {
+    "demo": ("bert", "feature-extraction"),
+    "./my-finetuned-bert": ("bert", "question-answering"),
+    "./my-model": ("bert", "feature-extraction"),
+    "bert-base-uncased": ("bert", "fill-mask"),
+    "distilbert-base-uncased": ("distilbert", "fill-mask"),
+    "roberta-base": ("roberta", "fill-mask"),
+    "sentence-transformers/all-MiniLM-L6-v2": ("bert", "feature-extraction"),
+}
+MODEL_FLAGS = ("-m", "--model", "--model-name")
+# Options whose value is replaced: tiny models have 40 positions, and any machine has one core.
+REPLACED = {
+    "--time": "0.1",
+    "-s": "32",
+    "--seq-length": "32",
+    "-i": "1",
+    "--instances": "1",
+    "-c": "1",
+    "--cores": "1",
+}
+# Options that are left out with their value: a local folder has no revision, each test has its own workdir.
+LEFT_OUT = ("--revision", "--workdir")
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def shell_lines(page: Path) -> list[str]:
+    """The command lines of a page's bash, console and sh blocks; continued lines are joined."""
+    blocks = re.findall(r"^ *```(?:bash|console|sh)\n(.*?)^ *```", page.read_text(), re.DOTALL | re.MULTILINE)
+    text = "\n".join(blocks).replace("\\\n", " ")
+    return [line.strip().removeprefix("$ ").strip() for line in text.splitlines()]
+
+
+def words_of(line: str) -> list[str]:
+    """A line's words: a comment, a pipe and a redirection are cut off."""
+    words = shlex.split(line, comments=True)
+    ends = [index for index, word in enumerate(words) if word in ("|", ">", ">>", "2>", "&&", ";")]
+    return words[: min(ends, default=len(words))]
+
+
+def made_small(words: list[str], tiny: Tiny) -> list[str]:
+    """The words of a command with a tiny model, little time and short sequences."""
+    made: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word in LEFT_OUT:
+            next(rest)
+        elif word in REPLACED:
+            next(rest)
+            made += [word, REPLACED[word]]
+        elif word in MODEL_FLAGS:
+            made += [word, str(tiny(*MODELS[next(rest)]))]
+        elif word in MODELS:
+            made.append(str(tiny(*MODELS[word])))
+        else:
+            made.append(word)
+    if words[0] == "run" and not {"--time", "-h", "--help"} & set(made):
+        made += ["--time", REPLACED["--time"]]
+    return made
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_run(encoderkit: Run, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, page: Path) -> None:
+    """Every `encoderkit` line of a page succeeds, in the page's order, in one workdir."""
+    monkeypatch.setattr(measure, "WARMUP_SECONDS", 0.0)
+    for line in shell_lines(page):
+        words = words_of(line)
+        if words[:1] == ["encoderkit"]:
+            finished = encoderkit(*made_small(words[1:], tiny))
+            assert finished.code == 0, f"{line}\n{finished.err}"
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_make_targets_exist(page: Path) -> None:
+    """Every `make` line of a page names targets of the Makefile."""
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for line in shell_lines(page):
+        words = words_of(line)
+        if words[:1] == ["make"]:
+            assert {word for word in words[1:] if "=" not in word} <= targets, line
+
+
+def sections() -> dict[str, set[str]]:
+    """Heading of docs/json.md -> the keys in the first column of its table."""
+    parts = re.split(r"^## (.+)$", JSON_PAGE.read_text(), flags=re.MULTILINE)[1:]
+    return {
+        heading: set(re.findall(r"^\| `([^`]+)` \|", body, re.MULTILINE))
+        for heading, body in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+def keys_of(value: Any, names: frozenset[str], key: str = "") -> Iterator[tuple[str, bool]]:
+    """Every key of a document, and whether it is an end (no object or list of objects with something in it).
+
+    Args:
+        names: documented keys; one that ends in `<...>` stands for whatever names are there.
+    """
+    if isinstance(value, dict) and value:
+        if key:
+            yield key, False
+        free = [each for each in names if re.fullmatch(re.escape(f"{key}.") + r"<\w+>.*", each)]
+        place = re.search(r"<\w+>", free[0].removeprefix(key)) if free else None
+        for name, inner in value.items():
+            shown = place.group() if place else name
+            yield from keys_of(inner, names, f"{key}.{shown}" if key else shown)
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        yield key, False
+        for inner in value:
+            yield from ((each, end) for each, end in keys_of(inner, names, f"{key}[]") if each != f"{key}[]")
+    else:
+        yield key, True
+
+
+def check_keys(document: dict[str, Any], documented: set[str]) -> None:
+    """Each key of the document is on the page, and each key of the page is in the document.
+
+    A key below one that is null or empty here is taken for there.
+    """
+    found = dict(keys_of(document, frozenset(documented)))
+    ends = {key for key, end in found.items() if end}
+    assert ends <= documented, "these keys aren't on the page"
+    missing = {
+        key
+        for key in documented - set(found)
+        if not any(key.startswith((f"{end}.", f"{end}[]")) for end in ends)
+    }
+    assert not missing, "these keys of the page aren't in the document"
+
+
+@pytest.mark.parametrize("verb", ["run", "export"])
+def test_json_of_models(encoderkit: Run, tiny: Tiny, verb: str) -> None:
+    """docs/json.md lists the keys of `run --json` and `export --json`, all of them and no others."""
+    more = "--time 0 -s 16 --layout qaic" if verb == "run" else ""
+    document = encoderkit(f"{verb} -m {tiny('bert')} --json {more}").json
+    check_keys(document, sections()["Envelope"] | sections()[verb])
+    if verb == "run":
+        assert document["plan"]
+        assert document["precision"]["kernels"]
+
+
+def test_json_of_doctor(encoderkit: Run) -> None:
+    """docs/json.md lists the keys of `doctor --json`."""
+    check_keys(encoderkit("doctor --json").json, sections()["Envelope"] | sections()["doctor"])
+
+
+@pytest.mark.parametrize("command", ["cache list", "cache prune --all --dry-run"])
+def test_json_of_cache(encoderkit: Run, tiny: Tiny, command: str) -> None:
+    """docs/json.md lists the keys of the two commands of `cache`."""
+    encoderkit(f"export -m {tiny('bert')}")
+    documented = sections()["Envelope"] | sections()[" ".join(command.split()[:2])]
+    check_keys(encoderkit(f"{command} --json").json, documented)
+
+
+def test_json_of_errors(encoderkit: Run) -> None:
+    """docs/json.md lists the keys of an error's document."""
+    check_keys(encoderkit("cache prune --json").json, sections()["Errors"])
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link points to a file of the repository."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith(("http://", "https://", "mailto:", "#")):
+            continue
+        target = (page.parent / link.partition("#")[0]).resolve()
+        assert target.exists(), link
+
+
+def test_readme_is_short() -> None:
+    """A newcomer reads it to its end."""
+    readme = ROOT / "README.md"
+    if not readme.is_file():
+        pytest.skip("README.md isn't written yet")
+    assert len(readme.read_text().splitlines()) < 150
+
+
+def test_architecture_names_every_file() -> None:
+    """The code map has a row for each file of the package, and none for a file that is gone."""
+    page = ROOT / "ARCHITECTURE.md"
+    if not page.is_file():
+        pytest.skip("ARCHITECTURE.md isn't written yet")
+    package = ROOT / "src" / "encoderkit"
+    named = set(re.findall(r"^\| `([\w/]+\.py)` \|", page.read_text(), re.MULTILINE))
+    assert named == {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
+
+
+@pytest.mark.parametrize("verb", ["run", "export", "doctor", "cache"])
+def test_a_page_explains_every_option(encoderkit: Run, verb: str) -> None:
+    """docs/how-to/VERB.md names each option that the help lists."""
+    page = (ROOT / "docs" / "how-to" / f"{verb}.md").read_text()
+    commands = ["cache list", "cache prune"] if verb == "cache" else [verb]
+    for command in commands:
+        flags = set(re.findall(r"^ +(?:-\w, )?(--[\w-]+)", encoderkit(f"{command} --help").out, re.MULTILINE))
+        assert flags
+        assert {flag for flag in flags - {"--help"} if flag not in page} == set()
