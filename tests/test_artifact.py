@@ -449,6 +449,12 @@ def test_manifest_that_can_not_be_read(tmp_path: Path) -> None:
     [
         *((key, value) for key in MANIFEST_PARTS for value in (..., 1, "x")),
         *((key, {"x": {"y": 1}}) for key in ("source", "files", "graphs")),
+        ("source", {"id": 1, "revision": None, "fingerprint": "x"}),
+        ("files", {"x": {"path": 1, "sha256": "x", "bytes": 1}}),
+        ("files", {"x": {"path": "x", "sha256": "x", "bytes": "1"}}),
+        ("graphs", [dataclasses.asdict(graph(file=None))]),
+        ("graphs", [dataclasses.asdict(graph(outputs=[1]))]),
+        ("graphs", [dataclasses.asdict(graph(batch="8"))]),
     ],
 )
 def test_manifest_with_a_part_damaged(key: str, value: Any) -> None:
@@ -504,6 +510,41 @@ def test_flipped_byte_is_found_by_the_deep_check(tmp_path: Path) -> None:
     artifact.check()
     with pytest.raises(ArtifactError, match=r"g\.onnx has other content"):
         artifact.check(deep=True)
+
+
+def test_some_files_can_be_checked_alone(tmp_path: Path) -> None:
+    """What isn't needed now may be damaged; what the manifest doesn't name at all is told."""
+    artifact = make(tmp_path)
+    artifact.path("model/g.onnx").unlink()
+    artifact.check(["model/encoder.json"], deep=True)
+    with pytest.raises(ArtifactError, match=r"g\.onnx is missing"):
+        artifact.check(["model/g.onnx"])
+    with pytest.raises(ArtifactError, match="has no model/nothing"):
+        artifact.check(["model/nothing"])
+
+
+def test_whether_a_graph_is_whole(tmp_path: Path) -> None:
+    """Missing, cut off, or changed in a single byte, with its weights beside it: it isn't."""
+    make(tmp_path)
+    add_graph(tmp_path, "k2", b"graph", external=b"weights")
+    artifact = Artifact.open(tmp_path)
+    record = artifact.manifest.graphs[0]
+    assert artifact.has_whole(record)
+    for name in ("model/g.onnx", "model/g.data"):
+        path = artifact.path(name)
+        content = path.read_bytes()
+        for damaged in (content[:-1], content[:-1] + b"?"):
+            path.write_bytes(damaged)
+            assert not artifact.has_whole(record)
+        path.unlink()
+        assert not artifact.has_whole(record)
+        path.write_bytes(content)
+        assert artifact.has_whole(record)
+
+
+def test_graph_of_files_that_the_manifest_does_not_name(tmp_path: Path) -> None:
+    """Such a graph isn't whole either."""
+    assert not make(tmp_path).has_whole(graph(file="model/other.onnx"))
 
 
 def test_damaged_json_of_an_artifact(tmp_path: Path) -> None:

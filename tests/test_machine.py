@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from encoderkit.results import gemm
 from encoderkit.results.machine import ISA_FLAGS, Machine, cgroup_cpu_quota, machine_facts
+from encoderkit.results.memory import peak_memory_bytes
 
 
 def limit(folder: Path, text: str) -> None:
@@ -132,3 +136,42 @@ def test_json_round_trip() -> None:
 def test_bf16(isa: tuple[str, ...], has: bool) -> None:
     """Whether a CPU multiplies bfloat16 is told by its instruction sets."""
     assert replace(machine_facts(), isa=isa).bf16 is has
+
+
+@pytest.mark.parametrize(
+    ("isa", "has"),
+    [((), False), (("avx512_bf16",), False), (("avx512_fp16",), True), (("asimdhp",), True)],
+)
+def test_fp16(isa: tuple[str, ...], has: bool) -> None:
+    """Whether a CPU takes float16 is told by its instruction sets."""
+    assert replace(machine_facts(), isa=isa).fp16 is has
+
+
+# --- the yardstick
+
+
+@pytest.mark.parametrize("record", [None, "", "[]", "null", '{"other": 1}', "junk"])
+def test_best_gemm_is_measured_and_kept(record: str | None, tmp_path: Path, monkeypatch: Any) -> None:
+    """Without a usable record the yardstick is measured, and kept for the next time."""
+    path = tmp_path / "best-gemm.json"
+    if record is not None:
+        path.write_text(record)
+    monkeypatch.setattr(gemm, "_measure", lambda: 50.0)
+    assert gemm.best_gemm(path) == 50.0
+    assert 50.0 in json.loads(path.read_text()).values()
+
+
+def test_best_gemm_is_the_best_ever(tmp_path: Path, monkeypatch: Any) -> None:
+    """A disturbed moment doesn't lower the yardstick; a better one raises it."""
+    found = []
+    for speed in (50.0, 20.0, 60.0):
+        monkeypatch.setattr(gemm, "_measure", lambda speed=speed: speed)
+        found.append(gemm.best_gemm(tmp_path / "best-gemm.json"))
+    assert found == [50.0, 50.0, 60.0]
+
+
+def test_peak_memory() -> None:
+    """The peak grows with what is held, and never shrinks."""
+    before = peak_memory_bytes()
+    held = np.ones(20_000_000, dtype=np.float64)
+    assert peak_memory_bytes() >= max(before, held.nbytes)

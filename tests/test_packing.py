@@ -161,6 +161,13 @@ def test_filler_rows() -> None:
     assert not padded["token_type_ids"][1:].any()
 
 
+def test_empty_sequences() -> None:
+    """An empty sequence's row isn't fully masked either: it can't break the others' numbers."""
+    padded = pad(pack([ids(7, 8), ids()]), CONTRACT, batch=None, sequence=None)
+    assert padded["input_ids"].tolist() == [[7, 8], [3, 3]]
+    assert padded["attention_mask"].tolist() == [[1, 1], [1, 0]]
+
+
 def test_fixed_batch_alone() -> None:
     """A fixed batch goes with rows as long as the longest sequence."""
     assert pad(work_of(3, 2), CONTRACT, batch=4, sequence=None)["input_ids"].shape == (4, 3)

@@ -24,7 +24,7 @@ def machine(cores: int, **changes: Any) -> Machine:
 
 @pytest.mark.parametrize(
     ("objective", "batch", "instances", "threads", "in_flight"),
-    [("best-latency", 1, 1, 8, 1), ("best-throughput", 8, 8, 1, 2), ("balanced", 2, 4, 2, 1)],
+    [("best-latency", 1, 1, 8, 1), ("best-throughput", 8, 4, 2, 2), ("balanced", 2, 4, 2, 1)],
 )
 def test_defaults(objective: Objective, batch: int, instances: int, threads: int, in_flight: int) -> None:
     """An objective alone makes a whole plan: latency one instance on all cores, throughput one a core."""
@@ -113,6 +113,24 @@ def test_sequence_beyond_the_model() -> None:
     assert "--seq-length 40" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        ("batch", "--batch-size"),
+        ("sequence", "--seq-length"),
+        ("cores", "--cores"),
+        ("instances", "--instances"),
+        ("in_flight", "--set-size"),
+    ],
+)
+@pytest.mark.parametrize("number", [0, -1])
+def test_numbers_below_one(name: str, flag: str, number: int) -> None:
+    """Zero isn't taken for `not given`: it is refused by the flag's name."""
+    numbers: dict[str, Any] = {name: number}
+    with pytest.raises(OptionError, match=f"{flag} is {number}, but has to be at least 1"):
+        make_plan("balanced", machine(2), max_length=512, **numbers)
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("cores", [1, 2, 8, 64])
 def test_defaults_fit_machines_of_any_size(cores: int, objective: Objective) -> None:
@@ -139,7 +157,7 @@ def test_half_given_plans_fit(available: int, objective: Objective, data: st.Dat
 def test_motif() -> None:
     """A plan's folder name says batch, sequence, instances, threads and objective."""
     plan = make_plan("best-throughput", machine(2), max_length=512)
-    assert plan.motif == "B8-S128-I2-T1-best-throughput"
+    assert plan.motif == "B8-S128-I1-T2-best-throughput"
 
 
 def test_motif_of_mixed_lengths() -> None:

@@ -11,7 +11,7 @@ from encoderkit.spec import Precision, Task
 
 # 1: the first one.
 MANIFEST_FORMAT = 1
-ANEW = "Make it anew with --force"
+ANEW = "Make it anew from the model that it was made from, with --force"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,16 +113,39 @@ class Manifest:
             )
         try:
             return cls(
-                source=SourceRecord(**data["source"]),
+                source=_source(data["source"]),
                 tool_versions=dict(data["tool_versions"]),
                 contract=dict(data["contract"]),
-                files={name: FileRecord(**each) for name, each in data["files"].items()},
+                files={name: _file(each) for name, each in data["files"].items()},
                 graphs=tuple(_graph(each) for each in data["graphs"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"{place} is damaged: {error!r}", hint=ANEW) from error
 
 
+def _source(data: dict[str, Any]) -> SourceRecord:
+    record = SourceRecord(**data)
+    _require(str, record.id, record.fingerprint, record.revision or "")
+    return record
+
+
+def _file(data: dict[str, Any]) -> FileRecord:
+    record = FileRecord(**data)
+    _require(str, record.path, record.sha256)
+    _require(int, record.bytes)
+    return record
+
+
 def _graph(data: dict[str, Any]) -> GraphRecord:
     sequences = {name: tuple(data[name]) for name in ("outputs", "notices")}
-    return GraphRecord(**{**data, **sequences})
+    record = GraphRecord(**{**data, **sequences})
+    _require(str, record.file, record.data_file or "", record.task, record.precision, record.key)
+    _require(str, *record.outputs, *record.notices)
+    _require(int, record.opset, record.batch or 0, record.sequence or 0)
+    return record
+
+
+def _require(kind: type, *values: object) -> None:
+    for value in values:
+        if not isinstance(value, kind):
+            raise TypeError(f"{value!r} stands where {kind.__name__} belongs")

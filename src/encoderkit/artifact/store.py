@@ -9,7 +9,7 @@ new one, and a file that somebody has mapped into memory is never written to.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -112,13 +112,17 @@ class Artifact:
         except (OSError, ValueError) as error:
             raise ArtifactError(f"{path} is missing or damaged: {error}", hint=ANEW) from error
 
-    def check(self, *, deep: bool = False) -> None:
-        """Make sure that every file is there in its size, and `deep`, with its content.
+    def check(self, names: Iterable[str] | None = None, *, deep: bool = False) -> None:
+        """Make sure that files are there in their sizes, and `deep`, with their content.
+
+        Args:
+            names: logical names; None for every file.
+            deep: read and hash them too.
 
         Raises:
             ArtifactError: names the file.
         """
-        for record in self.manifest.files.values():
+        for record in map(self._record, self.manifest.files if names is None else names):
             path = self.folder / record.path
             size = path.stat().st_size if path.is_file() else None
             if size != record.bytes:
@@ -130,6 +134,16 @@ class Artifact:
     def find_graph(self, *, key: str) -> GraphRecord | None:
         """The graph of that key, or None."""
         return next((graph for graph in self.manifest.graphs if graph.key == key), None)
+
+    def has_whole(self, graph: GraphRecord) -> bool:
+        """Whether a graph's files are there with the content that they were written with."""
+        paths = _paths(graph)
+        files = self.manifest.files.items()
+        try:
+            self.check([name for name, record in files if record.path in paths], deep=True)
+        except ArtifactError:
+            return False
+        return paths <= {record.path for _, record in files}
 
     def compiled_folder(self, runtime: str, precision: str, motif: str) -> Path:
         """Where compiled forms for a plan are kept."""

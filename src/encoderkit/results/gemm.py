@@ -29,7 +29,7 @@ def best_gemm(record: Path) -> float:
     try:
         known = json.loads(record.read_text())
         before = float(known.get(key, 0.0))
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, TypeError):
         # No record yet, or no usable one: it begins anew.
         known, before = {}, 0.0
     best = max(before, _measure())

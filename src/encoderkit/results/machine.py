@@ -23,7 +23,9 @@ ISA_FLAGS = (
     "amx_tile",
     "amx_int8",
     "amx_bf16",
+    "avx_ne_convert",
     "asimd",
+    "asimdhp",
     "asimddp",
     "i8mm",
     "bf16",
@@ -65,6 +67,11 @@ class Machine:
     def bf16(self) -> bool:
         """Whether the CPU multiplies bfloat16."""
         return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(self.isa))
+
+    @property
+    def fp16(self) -> bool:
+        """Whether the CPU computes in float16, or takes it as it multiplies."""
+        return bool({"avx512_fp16", "avx_ne_convert", "asimdhp"} & set(self.isa))
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,15 @@ class Fidelity:
     first: tuple[float, ...]
     reference_first: tuple[float, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """The facts as plain data; null where a number is NaN or infinite, which JSON doesn't know."""
+        return {
+            "cosine": _finite(self.cosine),
+            "max_abs_error": _finite(self.max_abs_error),
+            "first": [_finite(value) for value in self.first],
+            "reference_first": [_finite(value) for value in self.reference_first],
+        }
+
 
 def compare(output: npt.NDArray[Any], reference: npt.NDArray[Any]) -> Fidelity:
     """Compare an output with its reference, value by value; computed in float64."""
@@ -40,6 +50,10 @@ def compare(output: npt.NDArray[Any], reference: npt.NDArray[Any]) -> Fidelity:
         first=tuple(map(float, left[:_SHOWN])),
         reference_first=tuple(map(float, right[:_SHOWN])),
     )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _cosine(left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> float:

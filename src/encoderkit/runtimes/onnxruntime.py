@@ -50,7 +50,6 @@ _ERRORS = (
     onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException,
     onnxruntime.capi.onnxruntime_pybind11_state.NoSuchFile,
 )
-_INLINE_LIMIT = 2**31 - 2**20
 
 
 class _Job(NamedTuple):
@@ -108,12 +107,12 @@ class OnnxRuntime:
 
     def _optimized(self, kept: Kept | None, threads: int) -> tuple[Path, bool, tuple[str, ...]]:
         """The optimized graph's file (the graph's own if none is kept), whether it was found, warnings."""
-        size = _stored_bytes(self._graph.path)
-        if kept is None or size >= _INLINE_LIMIT:
+        if kept is None or _has_external_data(self._graph):
             return self._graph.path, False, ()
         found, warnings = kept.find()
         if found is not None:
             return found, True, ()
+        size = self._graph.path.stat().st_size
 
         def write(path: Path) -> None:
             self._session(self._graph.path, threads, optimized=False, save=path)
@@ -228,16 +227,14 @@ def _is_float(value: onnx.ValueInfoProto) -> bool:
     return bool(value.type.tensor_type.elem_type in _NAMES)
 
 
-def _stored_bytes(path: Path) -> int:
-    """Bytes of a graph on disk, those of its external data included."""
-    model = onnx.load(str(path), load_external_data=False)
-    places = {
-        entry.value
-        for each in model.graph.initializer
-        for entry in each.external_data
-        if entry.key == "location"
-    }
-    return sum(each.stat().st_size for each in (path, *(path.parent / place for place in places)))
+def _has_external_data(graph: Graph) -> bool:
+    """Whether weights lie beside the graph: its optimized form would look for them beside itself."""
+    try:
+        model = onnx.load(str(graph.path), load_external_data=False)
+    except Exception as error:
+        # Of the operating system or of protobuf: no graph to be read.
+        raise _failure("load", graph, error) from error
+    return any(onnx.external_data_helper.uses_external_data(each) for each in model.graph.initializer)
 
 
 def _executed_precision(path: Path) -> ExecutedPrecision:

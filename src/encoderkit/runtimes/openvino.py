@@ -188,7 +188,7 @@ def _inference_precision(precision: Precision, core: Any) -> tuple[str, tuple[st
     # OpenVINO lists bfloat16 where it would only imitate it, too.
     if precision == "bf16" and not (machine_facts().bf16 and "BF16" in able):
         return "f32", ("this CPU has no bfloat16 instructions: bf16 weights are executed in fp32",)
-    if precision == "fp16" and "FP16" not in able:
+    if precision == "fp16" and not (machine_facts().fp16 and "FP16" in able):
         return "f32", ("this CPU has no float16 instructions: fp16 weights are executed in fp32",)
     return _HINTS[precision], ()
 

@@ -22,13 +22,14 @@ def pad(
         sequence: the fixed sequence length, or None for the longest one's.
 
     Returns:
-        input name -> (batch, sequence) array of the contract's dtype. Rows beyond the work hold one padding
-        token that counts as real: a row without any would divide by zero in some runtimes.
+        input name -> (batch, sequence) array of the contract's dtype. Rows beyond the work, and those of
+        empty sequences, hold one padding token that counts as real: a row without any would divide by zero
+        in some runtimes.
 
     Raises:
         OptionError: the work has more or longer sequences than the fixed shape.
     """
-    rows, columns = batch or len(work), sequence or work.longest
+    rows, columns = batch or len(work), sequence or max(work.longest, 1)
     if len(work) > rows or work.longest > columns:
         raise OptionError(
             f"work of {len(work)} x {work.longest} tokens doesn't fit a graph of the fixed shape "
@@ -44,7 +45,7 @@ def _fill(each: GraphInput, work: PackedWork, real: npt.NDArray[np.bool_]) -> np
     values: npt.NDArray[Any] = np.full(real.shape, each.fill, dtype=each.dtype)
     if each.role == "mask":
         values[real] = 1
-        values[len(work) :, 0] = 1
+        values[~real[:, 0], 0] = 1
     elif each.role == "tokens":
         values[real] = work.tokens
     elif work.segments is not None:

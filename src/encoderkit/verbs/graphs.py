@@ -77,7 +77,8 @@ def ensure_graph(
     key = graph_key(prepared, request, external=external)
     artifact = prepared.artifact
     found = artifact.find_graph(key=key)
-    if found is not None and not force:
+    # A graph that was damaged since is written anew: what it is made from is at hand.
+    if found is not None and not force and artifact.has_whole(found):
         return _stored(artifact, found, prepared, made=False)
     if reuse_only:
         raise ArtifactError(

@@ -126,7 +126,10 @@ def _nothing_to_reuse(options: ModelOptions, folder: Path) -> ArtifactError:
 def _current_artifact(folder: Path, source: Source | None, *, force: bool) -> Artifact | None:
     """The artifact, when there is one, it is whole, and it was made from the source as it is now."""
     if source is None:
-        return Artifact.open(folder)
+        named = Artifact.open(folder)
+        # Its graphs can be written again, these can't.
+        named.check([ENCODER_FILE, WEIGHTS_FILE])
+        return named
     if force:
         return None
     try:

@@ -233,7 +233,7 @@ def _result(
             "mean": float(latencies.mean()),
             "samples": len(latencies),
         },
-        "fidelity": {name: asdict(each) for name, each in fidelity.items()},
+        "fidelity": {name: each.to_json() for name, each in fidelity.items()},
         "seconds": {
             "load": gathered.model.load_seconds,
             "export": gathered.export_seconds,
