@@ -56,7 +56,7 @@ def measure(model: BenchmarkModel, canary: Canary, quick: bool) -> dict[str, Any
     for objective in OBJECTIVES:
         planned[objective].sample()
     takers = {objective: (lambda objective=objective: take(objective)) for objective in OBJECTIVES}
-    wanted, seconds = (2, 6.0) if quick else (12, 120.0)
+    wanted, seconds = (2, 6.0) if quick else (10, 90.0)
     comparison = compare(takers, unit="sequences/s", canary=canary, wanted=wanted, seconds=seconds)
     judge(comparison, canary)
     p50 = {}

@@ -62,7 +62,7 @@ def measure(
     for take in takers.values():
         take()
     unit = "ms, median of a call" if latency else "executions/s"
-    wanted, seconds = (2, 4.0) if quick else (10, 60.0)
+    wanted, seconds = (2, 4.0) if quick else (8, 34.0)
     comparison = compare(takers, unit=unit, canary=canary, wanted=wanted, seconds=seconds)
     peers["encoderkit"].runtime.close()
     return comparison, differences
