@@ -7,12 +7,23 @@ of the best GEMM; the seam itself may add 3 % to a hand-written loop.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Canary, Comparison, as_json, compare, judge, quick_parser, write_result
+from benchmarks.harness import (
+    RESULTS,
+    Canary,
+    Comparison,
+    as_json,
+    compare,
+    judge,
+    machine_record,
+    quick_parser,
+    write_result,
+)
 from benchmarks.models import MODELS, BenchmarkModel, open_model, random_inputs
 from benchmarks.peers import PEERS
 from encoderkit.results.gemm import best_gemm
@@ -23,6 +34,8 @@ from encoderkit.spec import ExecutionPlan, Objective
 SHAPES = ((1, 128), (1, 384), (8, 128), (8, 384))
 WORK = Path(__file__).parent / ".work"
 POOL = 4
+SAMPLE_SECONDS = 0.15
+ROW = ("model", "batch", "sequence", "objective")
 
 
 def plan_for(objective: Objective, batch: int, sequence: int) -> ExecutionPlan:
@@ -51,8 +64,9 @@ def measure(
     peers = {name: made(model, plan, inputs) for name, made in PEERS.items()}
     differences = check_equal(peers, shape)
     latency = objective == "best-latency"
-    each = max(0.25, 1.5 * peers["openvino"].latency(3) / 1e3)
-    count = max(1, int(0.25e3 / peers["openvino"].latency(3)))
+    # Short samples: the machine rarely stays calm for long.
+    once = peers["openvino"].latency(3) / 1e3
+    each, count = max(SAMPLE_SECONDS, 1.5 * once), max(1, int(SAMPLE_SECONDS / once))
     takers = {
         name: (lambda peer=peer: peer.latency(count))
         if latency
@@ -62,33 +76,50 @@ def measure(
     for take in takers.values():
         take()
     unit = "ms, median of a call" if latency else "executions/s"
-    wanted, seconds = (2, 4.0) if quick else (8, 34.0)
+    wanted, seconds = (2, 4.0) if quick else (8, 45.0)
     comparison = compare(takers, unit=unit, canary=canary, wanted=wanted, seconds=seconds)
     peers["encoderkit"].runtime.close()
     return comparison, differences
 
 
+def measured_before() -> list[dict[str, Any]]:
+    """The rows of an earlier run on this machine and these versions that have a ratio: not taken again."""
+    path = RESULTS / "run_vs_peers.json"
+    if not path.is_file():
+        return []
+    found = json.loads(path.read_text())
+    here = machine_record()
+    same = found["versions"] == here["versions"] and found["machine"]["cpu"] == here["machine"]["cpu"]
+    return [row for row in found["rows"] if same and row["ratios"]["openvino"]["median"] is not None]
+
+
 def main() -> None:
-    """Measure everything and write results/run_vs_peers.json."""
-    options = quick_parser(__doc__ or "").parse_args()
+    """Measure what isn't measured yet and write results/run_vs_peers.json, row by row."""
+    parser = quick_parser(__doc__ or "")
+    parser.add_argument("--anew", action="store_true", help="measure every row again")
+    options = parser.parse_args()
     WORK.mkdir(exist_ok=True)
     canary = Canary()
-    found: list[tuple[dict[str, Any], Comparison, BenchmarkModel]] = []
+    rows = [] if options.anew or options.quick else measured_before()
+    done = {tuple(row[key] for key in ROW) for row in rows}
     for name in MODELS:
         model = open_model(name, WORK)
         for shape in SHAPES[:1] if options.quick else SHAPES:
             for objective in ("best-throughput", "best-latency"):
+                if (name, *shape, objective) in done:
+                    continue
                 comparison, differences = measure(model, objective, shape, canary, options.quick)
-                row = {"model": name, "batch": shape[0], "sequence": shape[1], "objective": objective}
-                found.append(({**row, "max_abs_difference": differences}, comparison, model))
-                print(name, shape, objective, comparison.ratio("encoderkit", "openvino"), flush=True)
-    gemm = best_gemm(WORK / "best-gemm.json")
-    rows = []
-    for row, comparison, model in found:
-        judge(comparison, canary)
-        rows.append({**row, **_facts(row, comparison, model, gemm), **as_json(comparison)})
-    if not options.quick:
-        write_result("run_vs_peers", {"best_gemm_gflops": gemm, "rows": rows})
+                judge(comparison, canary)
+                gemm = best_gemm(WORK / "best-gemm.json")
+                row = {
+                    **dict(zip(ROW, (name, *shape, objective), strict=True)),
+                    "max_abs_difference": differences,
+                }
+                rows.append({**row, **_facts(row, comparison, model, gemm), **as_json(comparison)})
+                print(name, shape, objective, rows[-1]["ratios"]["openvino"], flush=True)
+                if not options.quick:
+                    ordered = sorted(rows, key=lambda row: [str(row[key]) for key in ROW])
+                    write_result("run_vs_peers", {"best_gemm_gflops": gemm, "rows": ordered})
 
 
 def _facts(row: dict[str, Any], comparison: Comparison, model: BenchmarkModel, gemm: float) -> dict[str, Any]:

@@ -218,3 +218,19 @@ def test_an_artifact_of_another_version(encoderkit: Run, tiny: Tiny, tmp_path: P
 def _change_config(folder: Path, **changes: object) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_quantized_weights(encoderkit: Run, tmp_path: Path) -> None:
+    """A tensor that holds no floating point numbers is told by name and type."""
+    folder = write_checkpoint(tmp_path / "model", "bert")
+    path = folder / "model.safetensors"
+    size = int.from_bytes(path.read_bytes()[:8], "little")
+    header = json.loads(path.read_bytes()[8 : 8 + size])
+    name = "bert.embeddings.word_embeddings.weight"
+    name = name if name in header else name.removeprefix("bert.")
+    header[name]["dtype"] = "I32"
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + path.read_bytes()[8 + size :])
+    finished = encoderkit("export", "-m", folder)
+    assert finished.code == 2
+    assert "holds int32" in finished.line

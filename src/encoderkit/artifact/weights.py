@@ -15,7 +15,11 @@ ITEM_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
 
 
 class StoredTensor(Protocol):
-    """A tensor that is read when it is its turn."""
+    """A tensor that is read when it is its turn.
+
+    `dtype` is the stored one's name (`float32`, `float16`, `bfloat16`, ...). `read()` gives an array, with
+    bfloat16 widened to float32; `read(raw=True)` gives bfloat16 as its uint16 bits.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]: ...

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from encoderkit.artifact.weights import DTYPES
 from encoderkit.encoders.blocks import Block, Shape
 from encoderkit.encoders.families import FAMILIES, load_family
 from encoderkit.encoders.families.family import Body, Config, Family
@@ -160,6 +161,11 @@ class _Names:
             raise CheckpointError(
                 f"tensor {name!r} has the shape {tensor.shape}, but config.json makes it {shape}",
                 hint="Check that config.json and the weights are of the same model",
+            )
+        if tensor.dtype not in DTYPES:
+            raise CheckpointError(
+                f"tensor {name!r} holds {tensor.dtype}, expected floating point weights",
+                hint="Quantized checkpoints can't be read: name the original one",
             )
         self.taken.add(name)
         return tensor

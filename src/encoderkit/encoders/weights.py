@@ -5,33 +5,19 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from encoderkit.artifact.weights import StoredTensor
 from encoderkit.encoders.blocks import LayerNorm, Shape
 from encoderkit.encoders.spec import Head
 
 Array = npt.NDArray[Any]
 
 
-class Tensor(Protocol):
-    """A tensor that is read when it is needed.
-
-    `dtype` is the stored one's name (`float32`, `float16`, `bfloat16`, ...). `read()` gives an array, with
-    bfloat16 widened to float32; `read(raw=True)` gives bfloat16 as its uint16 bits.
-    """
-
-    @property
-    def shape(self) -> Shape: ...
-
-    @property
-    def dtype(self) -> str: ...
-
-    def read(self, *, raw: bool = False) -> Array: ...
-
-
+Tensor = StoredTensor
 Weights = Mapping[str, Tensor]
 
 

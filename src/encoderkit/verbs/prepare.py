@@ -93,7 +93,9 @@ def prepared(options: ModelOptions, listen: Listener, *, reuse_only: bool = Fals
             if reuse_only:
                 raise _nothing_to_reuse(options, folder)
             artifact = _take_in(folder, source, listen)
-        yield _with_task(artifact, options, source, listen, started, reuse_only=reuse_only)
+        else:
+            _tell_preflight(stored_encoder(artifact), artifact.manifest.source, listen)
+        yield _with_task(artifact, options, source, listen, started)
 
 
 def _is_artifact(model: str) -> bool:
@@ -150,11 +152,10 @@ def _take_in(folder: Path, source: Source, listen: Listener) -> Artifact:
     checkpoint = read_checkpoint(source.folder)
     encoder = load_encoder(checkpoint.config, checkpoint.tensors, checkpoint.pooling)
     _check_vocabulary(encoder, checkpoint)
-    size = stored_bytes(encoder.weights)
-    _tell_preflight(encoder, size, source, listen)
-    require_space(folder, size * 2)
-    listen(Stage("store", source.id))
     record = SourceRecord(id=source.id, revision=source.revision, fingerprint=source.fingerprint)
+    _tell_preflight(encoder, record, listen)
+    require_space(folder, stored_bytes(encoder.weights) * 2)
+    listen(Stage("store", source.id))
     with Artifact.writing(
         folder, source=record, tool_versions=versions(), contract=encoder.spec.contract.to_json()
     ) as writer:
@@ -182,8 +183,8 @@ def _check_vocabulary(encoder: Encoder, checkpoint: Checkpoint) -> None:
         )
 
 
-def _tell_preflight(encoder: Encoder, size: int, source: Source, listen: Listener) -> None:
-    spec, machine = encoder.spec, machine_facts()
+def _tell_preflight(encoder: Encoder, source: SourceRecord, listen: Listener) -> None:
+    spec, machine, size = encoder.spec, machine_facts(), stored_bytes(encoder.weights)
     parameters = sum(_count(tensor.shape) for tensor in encoder.weights.values())
     heads = ", ".join(head.task for head in spec.heads) or "none"
     memory = (4 * parameters * MEMORY_PER_WEIGHT_BYTE + MEMORY_AT_REST) / 1e6
@@ -208,13 +209,7 @@ def _count(shape: tuple[int, ...]) -> int:
 
 
 def _with_task(
-    artifact: Artifact,
-    options: ModelOptions,
-    source: Source | None,
-    listen: Listener,
-    started: float,
-    *,
-    reuse_only: bool,
+    artifact: Artifact, options: ModelOptions, source: Source | None, listen: Listener, started: float
 ) -> Prepared:
     encoder = stored_encoder(artifact)
     for text in encoder.notices:

@@ -23,7 +23,7 @@ from encoderkit.results.report import Envelope
 from encoderkit.results.statistics import Fidelity
 from encoderkit.runtimes import compile_graph, default_runtime
 from encoderkit.runtimes.plan import make_plan
-from encoderkit.runtimes.protocol import CompileFacts
+from encoderkit.runtimes.protocol import CompileFacts, Outcome
 from encoderkit.spec import ExecutionPlan
 from encoderkit.text.packing import PackedWork
 from encoderkit.text.random_work import RandomWork
@@ -77,6 +77,25 @@ class _Gathered:
     export_seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Executed:
+    """What compiling and measuring gave.
+
+    Attributes:
+        cache: where compiled forms lie.
+        pool: the work that was measured.
+        first: the outputs for the first piece of the pool.
+    """
+
+    artifact: Artifact
+    cache: Path
+    pool: list[PackedWork]
+    measurement: Measurement
+    first: Outcome
+    facts: CompileFacts
+    peak_memory_mb: float
+
+
 def run(options: RunOptions, *, listen: Listener = ignore) -> RunResult:
     """Export, compile, measure and verify a model.
 
@@ -113,7 +132,7 @@ def run(options: RunOptions, *, listen: Listener = ignore) -> RunResult:
             stored=stored,
             export_seconds=time.perf_counter() - started,
         )
-        return _execute(gathered, listen)
+        return _report(gathered, _execute(gathered, listen), listen)
 
 
 def _refuse_card_options(options: RunOptions) -> None:
@@ -164,63 +183,71 @@ def _graph(model: Prepared, options: RunOptions, listen: Listener) -> StoredGrap
     )
 
 
-def _execute(gathered: _Gathered, listen: Listener) -> RunResult:
-    options, model, plan = gathered.options, gathered.model, gathered.plan
-    artifact = Artifact.open(model.artifact.folder)
+def _execute(gathered: _Gathered, listen: Listener) -> _Executed:
+    """Compile, measure, and take one piece's outputs for the comparison."""
+    options, plan = gathered.options, gathered.plan
+    artifact = gathered.model.artifact.reopened()
     cache = artifact.compiled_folder(gathered.runtime, options.precision, plan.motif)
     listen(Stage("compile", f"{gathered.runtime} {options.precision}"))
     with compile_graph(gathered.runtime, gathered.stored.graph, plan, cache=cache) as compiled:
         for text in compiled.facts.warnings:
             listen(Notice(text, "warning"))
-        pool = RandomWork(contract=model.spec.contract, plan=plan, seed=options.seed).pool(POOL)
+        contract = gathered.model.spec.contract
+        pool = RandomWork(contract=contract, plan=plan, seed=options.seed).pool(POOL)
         listen(Stage("measure", f"{options.time:g} s"))
-        measurement = measure(compiled, pool, options.time, listen)
-        first = compiled.submit(pool[0]).result()
-        facts = compiled.facts
-    peak = peak_memory_bytes() / 1e6
+        return _Executed(
+            artifact=artifact,
+            cache=cache,
+            pool=pool,
+            measurement=measure(compiled, pool, options.time, listen),
+            first=compiled.submit(pool[0]).result(),
+            facts=compiled.facts,
+            peak_memory_mb=peak_memory_bytes() / 1e6,
+        )
+
+
+def _report(gathered: _Gathered, executed: _Executed, listen: Listener) -> RunResult:
+    """Compare with the reference, write the records, and refuse what differs."""
+    options, pool = gathered.options, executed.pool
     listen(Stage("compare", options.verify))
-    reference = compare_with_reference(model, options, pool[0], first, gathered.stored, listen)
+    reference = compare_with_reference(
+        gathered.model, options, pool[0], executed.first, gathered.stored, listen
+    )
     listen(Stage("gemm", "best this machine does"))
-    result = _result(gathered, measurement, facts, reference.fidelity, peak, pool)
+    result = _result(gathered, executed, reference.fidelity)
     folder = RunFolder(
-        artifact=artifact,
+        artifact=executed.artifact,
         runtime=gathered.runtime,
         precision=options.precision,
-        plan=plan,
-        compiled=cache,
+        plan=gathered.plan,
+        compiled=executed.cache,
     )
     envelope = write_records(
         folder,
         options,
-        _envelope(gathered, facts, result, reference.against),
+        _envelope(gathered, executed.facts, result, reference.against),
         pool[0],
-        first,
-        measurement,
+        executed.first,
+        executed.measurement,
         gathered.stored,
     )
     _check(reference.fidelity, options)
     return RunResult(
         model=options.model,
-        plan=plan,
-        compile=facts,
-        measurement=measurement,
+        plan=gathered.plan,
+        compile=executed.facts,
+        measurement=executed.measurement,
         fidelity=reference.fidelity,
         verified_against=reference.against,
-        peak_memory_mb=peak,
-        artifact=artifact.folder,
+        peak_memory_mb=executed.peak_memory_mb,
+        artifact=executed.artifact.folder,
         folder=Path(envelope.result["paths"]["run"]),
         envelope=envelope,
     )
 
 
-def _result(
-    gathered: _Gathered,
-    measurement: Measurement,
-    facts: CompileFacts,
-    fidelity: dict[str, Fidelity],
-    peak: float,
-    pool: list[PackedWork],
-) -> dict[str, Any]:
+def _result(gathered: _Gathered, executed: _Executed, fidelity: dict[str, Fidelity]) -> dict[str, Any]:
+    measurement, facts = executed.measurement, executed.facts
     latencies = measurement.latencies_ms
     percentiles = dict(zip(("p50", "p95", "p99"), np.percentile(latencies, (50, 95, 99)), strict=True))
     return {
@@ -242,9 +269,9 @@ def _result(
             "measure": measurement.seconds,
         },
         "compile_cached": facts.cached,
-        "peak_memory_mb": peak,
+        "peak_memory_mb": executed.peak_memory_mb,
         "padding_share": measurement.padding_share,
-        "gflops": _gflops(gathered, measurement, pool),
+        "gflops": _gflops(gathered, measurement, executed.pool),
         "head": gathered.model.head_origin,
     }
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import onnx
 
+from encoderkit.artifact.weights import Sink
 from encoderkit.emitters.onnx.emit import Draft, Initializer
 from encoderkit.errors import EmitError
 
@@ -23,12 +23,6 @@ INLINE_LIMIT = 2**31 - 2**20
 # Weights in a .data file begin at multiples of it, so that a runtime can map them.
 ALIGNMENT = 4096
 _LENGTH_DELIMITED = 2
-
-
-class Sink(Protocol):
-    """Where bytes go."""
-
-    def write(self, data: bytes | memoryview, /) -> object: ...
 
 
 def check_file(path: Path) -> None:
