@@ -105,7 +105,7 @@ def main() -> None:
         takers["optimum-cli"] = lambda: optimum(options.optimum_cli)
     sample(OURS, [])
     canary = Canary()
-    wanted, seconds = (1, 1.0) if options.quick else (5, 200.0)
+    wanted, seconds = (1, 1.0) if options.quick else (4, 130.0)
     comparison = compare(takers, unit="s", canary=canary, wanted=wanted, seconds=seconds)
     judge(comparison, canary)
     result: dict[str, Any] = {

@@ -62,6 +62,6 @@ class ExecutionPlan:
 
     @property
     def motif(self) -> str:
-        """The plan as a folder name, `B8-S128-I2-T1-best-throughput`."""
+        """The plan as a folder name, `B8-S128-I1-T2-best-throughput`."""
         mixed = "-mixed" if self.lengths == "mixed" else ""
         return f"B{self.batch}-S{self.sequence}-I{self.instances}-T{self.threads}-{self.objective}{mixed}"
