@@ -27,7 +27,7 @@ def machine(cores: int, **changes: Any) -> Machine:
     [("best-latency", 1, 1, 8, 1), ("best-throughput", 8, 4, 2, 2), ("balanced", 2, 4, 2, 1)],
 )
 def test_defaults(objective: Objective, batch: int, instances: int, threads: int, in_flight: int) -> None:
-    """An objective alone makes a whole plan: latency one instance on all cores, else instances of two threads."""
+    """An objective alone makes a whole plan: one instance on all cores, or instances of two threads."""
     plan = make_plan(objective, machine(8), max_length=512)
     assert (plan.batch, plan.instances, plan.threads, plan.in_flight) == (
         batch,
