@@ -26,6 +26,9 @@ RESULTS = Path(__file__).parent / "results"
 CANARY_SIZE = 384
 CANARY_SECONDS = 0.010
 CALM_SHARE = 0.90
+# OpenBLAS's and OpenMP's threads go on spinning for some 30 ms after their last work: a pause between a
+# canary and a sample keeps each out of the other's time.
+SETTLE_SECONDS = 0.05
 
 
 class Canary:
@@ -143,7 +146,9 @@ def compare(
         generator.shuffle(names)
         for name in names:
             before = canary.read()
+            time.sleep(SETTLE_SECONDS)
             value = candidates[name]()
+            time.sleep(SETTLE_SECONDS)
             comparison.samples.append(Sample(name, turn, value, before, canary.read()))
         turn += 1
         judge(comparison, canary)

@@ -34,7 +34,7 @@ from encoderkit.spec import ExecutionPlan, Objective
 SHAPES = ((1, 128), (1, 384), (8, 128), (8, 384))
 WORK = Path(__file__).parent / ".work"
 POOL = 4
-SAMPLE_SECONDS = 0.15
+SAMPLE_SECONDS = 0.2
 ROW = ("model", "batch", "sequence", "objective")
 
 
@@ -76,7 +76,7 @@ def measure(
     for take in takers.values():
         take()
     unit = "ms, median of a call" if latency else "executions/s"
-    wanted, seconds = (2, 4.0) if quick else (8, 45.0)
+    wanted, seconds = (2, 4.0) if quick else (6, 30.0)
     comparison = compare(takers, unit=unit, canary=canary, wanted=wanted, seconds=seconds)
     peers["encoderkit"].runtime.close()
     return comparison, differences
