@@ -7,7 +7,8 @@
     │   ├── CheckpointError       a checkpoint that is incomplete, damaged or contradicts itself
     │   │   └── UnsafePickleError a pickle that asks for more than tensors
     │   ├── UnsupportedModelError a family, a head or a configuration that isn't defined here
-    │   └── ArtifactError         an artifact that is missing, damaged or was made from something else
+    │   ├── ArtifactError         an artifact that is missing, damaged or was made from something else
+    │   └── InputError            a text, a record or a data file that can't be worked on
     ├── MissingExtraError         an optional library isn't installed: says the pip line, exit code 2
     ├── StorageError              disk full, folder not writable: exit code 2
     ├── NetworkError              the Hub can't be reached: exit code 2
@@ -65,6 +66,10 @@ class UnsupportedModelError(UserError):
 
 class ArtifactError(UserError):
     """An artifact that is missing, damaged, or was made from something else."""
+
+
+class InputError(UserError):
+    """A text, a record or a data file that can't be worked on."""
 
 
 class MissingExtraError(EncoderkitError):

@@ -8,10 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from encoderkit.errors import OptionError
-from encoderkit.spec import Layout, Lengths, Objective, Precision, TaskChoice, Verify
+from encoderkit.spec import (
+    Aggregation,
+    Layout,
+    Lengths,
+    Objective,
+    Overflow,
+    Precision,
+    Scores,
+    TaskChoice,
+    TextTaskName,
+    Vectors,
+    Verify,
+)
 
 
-def option(*flags: str, help: str, default: Any = dataclasses.MISSING, low: int | None = None) -> Any:
+def option(
+    *flags: str,
+    help: str,
+    default: Any = dataclasses.MISSING,
+    low: int | None = None,
+    tasks: tuple[TextTaskName, ...] = (),
+) -> Any:
     """A field that the command line shows.
 
     Args:
@@ -19,8 +37,11 @@ def option(*flags: str, help: str, default: Any = dataclasses.MISSING, low: int 
         help: one line.
         default: the value when it isn't given; without it the field is required.
         low: the smallest number allowed.
+        tasks: the tasks that it is for; none named: all.
     """
-    return dataclasses.field(default=default, metadata={"flags": flags, "help": help, "low": low})
+    return dataclasses.field(
+        default=default, metadata={"flags": flags, "help": help, "low": low, "tasks": tasks}
+    )
 
 
 def check_ranges(options: Any) -> None:
@@ -152,4 +173,108 @@ class RunOptions(ModelOptions):
         "--layout",
         default="encoderkit",
         help="`qaic`: the working directory of Cloud AI 100's run_nlp_model.py.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(ModelOptions):
+    """Options of `encoderkit predict` and `encoderkit.load`: which model answers, and how."""
+
+    objective: Objective = option(
+        "--objective", "-o", default="best-throughput", help="What the execution is planned for."
+    )
+    runtime: str | None = option(
+        "--runtime", default=None, help="What executes. Not given: openvino on x86-64, else onnxruntime."
+    )
+    cores: int | None = option("--cores", "-c", default=None, low=1, help="Threads of one instance.")
+    instances: int | None = option(
+        "--instances", "-i", default=None, low=1, help="Executions that run at the same time."
+    )
+    token_budget: int | None = option(
+        "--token-budget",
+        default=None,
+        low=1,
+        help="Tokens, padding included, in one execution. Not given: what the objective asks for.",
+    )
+    max_length: int | None = option(
+        "--max-length",
+        default=None,
+        low=1,
+        help="Tokens in a sequence, special ones included. Not given: 384 for question answering, else what "
+        "the model takes.",
+    )
+    overflow: Overflow | None = option(
+        "--overflow",
+        default=None,
+        help="Texts longer than that: `truncate` and say so, `error`, or (embeddings) `mean-of-windows`. Not "
+        "given: truncate. Question answering and entities always read the whole text, window by window.",
+        tasks=(
+            "text-classification",
+            "fill-mask",
+            "feature-extraction",
+            "sentence-similarity",
+            "rerank",
+        ),
+    )
+    stride: int | None = option(
+        "--stride",
+        "--doc-stride",
+        default=None,
+        low=0,
+        help="Tokens that consecutive windows of a long text share. Not given: 128, or a quarter of a "
+        "shorter window.",
+    )
+    n_best: int = option(
+        "--n-best",
+        default=20,
+        low=1,
+        help="Candidates that are ranked, and shown in full by --json.",
+        tasks=("question-answering",),
+    )
+    max_answer_length: int = option(
+        "--max-answer-length",
+        default=30,
+        low=1,
+        help="Tokens in an answer.",
+        tasks=("question-answering",),
+    )
+    no_answer: bool = option(
+        "--no-answer",
+        default=False,
+        help="The question may have no answer in its context (SQuAD 2).",
+        tasks=("question-answering",),
+    )
+    null_threshold: float = option(
+        "--null-threshold",
+        default=0.0,
+        help="With --no-answer: no answer where its score beats the best answer's by more than this.",
+        tasks=("question-answering",),
+    )
+    top_k: int | None = option(
+        "--top-k",
+        "-k",
+        default=None,
+        low=1,
+        help="Best classes, fillings or documents shown. Not given: 1 class (all of a multi-label model), "
+        "5 fillings, every document.",
+        tasks=("text-classification", "fill-mask", "rerank"),
+    )
+    scores: Scores = option(
+        "--scores",
+        default="auto",
+        help="What becomes of logits. `auto`: by the model's problem type.",
+        tasks=("text-classification", "rerank"),
+    )
+    aggregation: Aggregation = option(
+        "--aggregation",
+        default="simple",
+        help="How tokens become entities.",
+        tasks=("token-classification",),
+    )
+    vectors: Vectors = option(
+        "--vectors",
+        default="auto",
+        help="`sentence`: one a text; `tokens`: one a token. `auto`: sentence where the checkpoint brings a "
+        "pooling.",
+        tasks=("feature-extraction",),
     )

@@ -21,12 +21,26 @@ TaskChoice = Literal[
     "token-classification",
     "feature-extraction",
     "sentence-similarity",
+    "rerank",
+]
+TextTaskName = Literal[
+    "question-answering",
+    "text-classification",
+    "token-classification",
+    "fill-mask",
+    "feature-extraction",
+    "sentence-similarity",
+    "rerank",
 ]
 Objective = Literal["best-latency", "best-throughput", "balanced"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Lengths = Literal["full", "mixed"]
 Layout = Literal["encoderkit", "qaic"]
 Verify = Literal["self", "transformers"]
+Overflow = Literal["truncate", "error", "mean-of-windows"]
+Aggregation = Literal["none", "simple", "first", "average", "max"]
+Scores = Literal["auto", "softmax", "sigmoid", "none"]
+Vectors = Literal["auto", "sentence", "tokens"]
 
 TASKS: tuple[Task, ...] = get_args(Task)
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)

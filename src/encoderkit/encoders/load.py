@@ -55,7 +55,7 @@ class Encoder:
         Returns:
             the encoder, whose head for the task says by its origin whether it is random, and the task.
         """
-        wanted = self.task if task == "default" else task
+        wanted = self._graph_task(task)
         if wanted in ("feature-extraction", "sentence-similarity") or self.spec.head(wanted):
             return self, wanted
         head = self._random_head(wanted, seed)
@@ -63,6 +63,12 @@ class Encoder:
         spec = self.spec.with_head(head)
         made = Encoder(spec=spec, weights=weights, task=self.task, notices=self.notices, dead=self.dead)
         return made, wanted
+
+    def _graph_task(self, task: TaskChoice) -> Task:
+        """The task whose graph is run; reranking goes by a classifier of pairs, else by sentence vectors."""
+        if task == "rerank":
+            return "text-classification" if self.spec.head("text-classification") else "sentence-similarity"
+        return self.task if task == "default" else task
 
     def _random_head(self, task: Task, seed: int) -> Head:
         family = load_family(self.spec.family)
