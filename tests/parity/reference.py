@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from checkpoints import redraw, tiny_config
+from checkpoints import MAX_LENGTH, redraw, tiny_config
+from execution import assert_close, graph_bytes, load, open_session, random_inputs, run_session
 
 torch = pytest.importorskip("torch", reason="parity needs torch (extra test)")
 transformers = pytest.importorskip("transformers", reason="parity needs transformers (extra test)")
@@ -22,6 +23,7 @@ CLASSES = {
     "text-classification": "AutoModelForSequenceClassification",
     "token-classification": "AutoModelForTokenClassification",
 }
+LENGTHS = ([1], [MAX_LENGTH], [17, 5, 1], [8, 8, 3, 7])
 NAMES = {"tokens": "input_ids", "mask": "attention_mask", "segments": "token_type_ids"}
 OUTPUTS = {
     "feature-extraction": ("last_hidden_state",),
@@ -34,11 +36,15 @@ def build(family: str, head: str, *, seed: int = 0, **changes: Any) -> Any:
     own = ("model_type", "architectures", "transformers_version", "dtype")
     values = {key: value for key, value in tiny_config(family, head, **changes).items() if key not in own}
     config = transformers.AutoConfig.for_model(family, **values)
-    model = getattr(transformers, CLASSES[head]).from_config(config)
+    return redrawn(getattr(transformers, CLASSES[head]).from_config(config), redraw, seed)
+
+
+def redrawn(model: Any, draw: Any, seed: int) -> Any:
+    """The model with every parameter drawn anew by `draw`, (name, shape, generator) -> float32 array."""
     generator = np.random.default_rng(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(torch.from_numpy(redraw(name, tuple(parameter.shape), generator)))
+            parameter.copy_(torch.from_numpy(draw(name, tuple(parameter.shape), generator)))
     return model.eval()
 
 
@@ -60,6 +66,21 @@ def outputs(model: Any, head: str, inputs: dict[str, np.ndarray]) -> dict[str, n
     with torch.inference_mode():
         result = model(**arguments)
     return {name: result[name].numpy() for name in OUTPUTS.get(head, ("logits",))}
+
+
+def assert_parity(folder: Path, model: Any, head: str, **request: Any) -> None:
+    """The graph of the folder computes what the model does, at any shape and padding, optimized or not."""
+    encoder = load(folder)
+    assert encoder.task == head
+    batch, sequence = request.get("batch"), request.get("sequence")
+    shapes = LENGTHS if batch is None else ([sequence] + [1 + sequence // 2] * (batch - 1),)
+    graph = graph_bytes(encoder, head, **request)
+    sessions = [open_session(graph, optimized=optimized) for optimized in (False, True)]
+    for seed, lengths in enumerate(shapes):
+        inputs = random_inputs(encoder.spec.contract, lengths, seed=seed)
+        expected = outputs(model, head, inputs)
+        for session in sessions:
+            assert_close(run_session(session, encoder.spec.contract, inputs), expected)
 
 
 def score_deviation(model: Any, inputs: dict[str, np.ndarray]) -> float:

@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reference import CLASSES, build, opened, outputs, saved, score_deviation, torch, transformers
+from reference import (
+    CLASSES,
+    assert_parity,
+    build,
+    opened,
+    outputs,
+    saved,
+    score_deviation,
+    torch,
+    transformers,
+)
 from safetensors.numpy import load_file
 
 from checkpoints import (
@@ -27,25 +37,9 @@ from encoderkit.encoders.families.family import ACTIVATIONS as ACTIVATION_NAMES
 from encoderkit.encoders.load import load_encoder
 from execution import assert_close, graph_bytes, load, open_session, random_inputs, run_session
 
-LENGTHS = ([1], [MAX_LENGTH], [17, 5, 1], [8, 8, 3, 7])
 # What the families differ by: XLM-RoBERTa and CamemBERT are RoBERTa under another name.
 DISTINCT = ("bert", "distilbert", "roberta")
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu", "gelu_fast", "gelu_python", "quick_gelu", "tanh")
-
-
-def assert_parity(folder: Path, model: Any, head: str, **request: Any) -> None:
-    """The graph of the folder computes what the model does."""
-    encoder = load(folder)
-    assert encoder.task == head
-    batch, sequence = request.get("batch"), request.get("sequence")
-    shapes = LENGTHS if batch is None else ([sequence] + [1 + sequence // 2] * (batch - 1),)
-    graph = graph_bytes(encoder, head, **request)
-    sessions = [open_session(graph, optimized=optimized) for optimized in (False, True)]
-    for seed, lengths in enumerate(shapes):
-        inputs = random_inputs(encoder.spec.contract, lengths, seed=seed)
-        expected = outputs(model, head, inputs)
-        for session in sessions:
-            assert_close(run_session(session, encoder.spec.contract, inputs), expected)
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -1,0 +1,107 @@
+"""Families whose tiny models transformers itself builds: their configurations, and what tests know of them.
+
+Another family is another row of TINY; tests/parity/test_more_families.py reads them all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from reference import CLASSES, redrawn, saved, torch, transformers
+from safetensors.numpy import load_file
+
+from checkpoints import HEADS, MAX_LENGTH, VOCAB_SIZE, Tensors, redraw
+
+LABELS = ("LOW", "MIDDLE", "HIGH")
+Changes = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyFamily:
+    """A family in small.
+
+    Attributes:
+        config: keys of its configuration, the same for all heads.
+        heads: the heads that transformers has for it.
+        classes: head -> transformers' class, where it isn't the AutoModel one.
+        scores: pattern of the weights that attention scores come from: they are drawn large enough that the
+            scores spread.
+        cancels: pattern of the tensors that cancel in the softmax, and so move no output.
+        dead: head -> the tensors that no output of it depends on.
+        variants: name -> changes of the configuration that every head is checked with.
+    """
+
+    config: Changes
+    heads: tuple[str, ...] = HEADS
+    classes: Mapping[str, str] = field(default_factory=dict)
+    scores: str = r"query|key"
+    cancels: str = r"attention\.(self\.)?key\.bias$"
+    dead: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    variants: Mapping[str, Changes] = field(default_factory=dict)
+
+
+_SIZES = {
+    "vocab_size": VOCAB_SIZE,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "max_position_embeddings": MAX_LENGTH,
+}
+
+TINY: dict[str, TinyFamily] = {
+    "albert": TinyFamily(
+        config={**_SIZES, "embedding_size": 16, "num_hidden_layers": 3},
+        dead={"feature-extraction": frozenset({"pooler.weight", "pooler.bias"})},
+        variants={
+            "groups": {"num_hidden_groups": 2, "num_hidden_layers": 5},
+            "inner": {"inner_group_num": 2, "num_hidden_groups": 2, "num_hidden_layers": 2},
+            "wide": {"embedding_size": 32, "hidden_act": "gelu", "layer_norm_eps": 1e-3},
+        },
+    ),
+}
+
+CASES = [(family, head) for family, tiny in TINY.items() for head in tiny.heads]
+VARIANTS = [(family, variant) for family, tiny in TINY.items() for variant in tiny.variants]
+
+
+def build(family: str, head: str, *, seed: int = 0, **changes: Any) -> Any:
+    """A transformers model of `head` whose every parameter was drawn anew."""
+    tiny = TINY[family]
+    values = {**tiny.config, **changes}
+    if head in ("text-classification", "token-classification"):
+        values.setdefault("id2label", dict(enumerate(LABELS)))
+        values.setdefault("label2id", {label: index for index, label in enumerate(LABELS)})
+    config = transformers.AutoConfig.for_model(family, **values)
+    name = tiny.classes.get(head)
+    with torch.random.fork_rng():
+        if name is None:
+            model = getattr(transformers, CLASSES[head]).from_config(config)
+        else:
+            model = getattr(transformers, name)(config)
+    return redrawn(model, draw(family), seed)
+
+
+def draw(family: str) -> Any:
+    """(name, shape, generator) -> new float32 values for a tensor of `family`."""
+    tiny = TINY[family]
+
+    def drawn(name: str, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+        if re.search(tiny.scores, name) and name.endswith("weight"):
+            return generator.normal(0.0, 1.5 / np.sqrt(shape[-1]), shape).astype(np.float32)
+        return redraw(name, shape, generator)
+
+    return drawn
+
+
+def stored(model: Any, folder: Path) -> tuple[dict[str, Any], Tensors]:
+    """config.json and the tensors as transformers saves them; tied ones are there once."""
+    saved(model, folder)
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return config, dict(load_file(folder / "model.safetensors"))
