@@ -59,6 +59,7 @@ class ExecutionPlan:
         instances: executions that run at the same time, each on threads of its own.
         threads: threads of one instance.
         in_flight: requests submitted and not yet answered, per instance.
+        budget: the token budget where it isn't `batch * sequence`.
     """
 
     objective: Objective
@@ -68,14 +69,19 @@ class ExecutionPlan:
     instances: int
     threads: int
     in_flight: int
+    budget: int | None = None
 
     @property
     def token_budget(self) -> int:
         """Tokens (padding included) that one execution may hold."""
-        return self.batch * self.sequence
+        return self.budget or self.batch * self.sequence
 
     @property
     def motif(self) -> str:
-        """The plan as a folder name, `B8-S128-I1-T2-best-throughput`."""
+        """The plan as a folder name, `B8-S128-I1-T2-best-throughput`; what is compiled for text of any
+        length doesn't depend on the budget: `text-I1-T2-best-throughput`."""
+        instances = f"I{self.instances}-T{self.threads}-{self.objective}"
+        if self.budget:
+            return f"text-{instances}"
         mixed = "-mixed" if self.lengths == "mixed" else ""
-        return f"B{self.batch}-S{self.sequence}-I{self.instances}-T{self.threads}-{self.objective}{mixed}"
+        return f"B{self.batch}-S{self.sequence}-{instances}{mixed}"

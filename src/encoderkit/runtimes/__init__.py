@@ -84,6 +84,17 @@ def compile_graph(name: str, graph: Graph, plan: ExecutionPlan, *, cache: Path |
     return runtime
 
 
+def compile_reference(graph: Graph, plan: ExecutionPlan) -> Runtime:
+    """The reference as a runtime: ONNX Runtime on the graph as it stands.
+
+    Raises:
+        MissingExtraError: ONNX Runtime isn't installed.
+        RuntimeFailure: it refused the graph.
+    """
+    runtime: Runtime = RUNTIMES["onnxruntime"].load()(graph, plan, cache=None, optimize=False)
+    return runtime
+
+
 def run_unoptimized(path: Path, feeds: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float32]]:
     """The reference: the graph as it stands, by ONNX Runtime without optimizations; name -> output."""
     outputs: dict[str, npt.NDArray[np.float32]] = _REFERENCE.load()(path, feeds)

@@ -66,8 +66,13 @@ class OnnxRuntime:
 
     facts: CompileFacts
 
-    def __init__(self, graph: Graph, plan: ExecutionPlan, *, cache: Path | None) -> None:
+    def __init__(
+        self, graph: Graph, plan: ExecutionPlan, *, cache: Path | None, optimize: bool = True
+    ) -> None:
         """Optimize `graph`, or load its optimized form from `cache`.
+
+        Args:
+            optimize: False runs the graph as it stands, the reference that others are compared with.
 
         Raises:
             RuntimeFailure: ONNX Runtime refused the graph.
@@ -81,7 +86,8 @@ class OnnxRuntime:
         try:
             path, cached, damage = self._optimized(kept, plan.threads)
             sessions = [
-                self._session(path, plan.threads, optimized=path != graph.path) for _ in range(plan.instances)
+                self._session(path, plan.threads, optimized=path != graph.path or not optimize)
+                for _ in range(plan.instances)
             ]
         except _ERRORS as error:
             raise _failure("load", graph, error) from error

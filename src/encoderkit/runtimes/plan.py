@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from encoderkit.errors import OptionError
 from encoderkit.results.machine import Machine
 from encoderkit.spec import ExecutionPlan, Lengths, Objective
@@ -9,6 +11,8 @@ from encoderkit.spec import ExecutionPlan, Lengths, Objective
 # As Cloud AI 100's run_nlp_model.py has them.
 DEFAULT_BATCH: dict[Objective, int] = {"best-throughput": 8, "best-latency": 1, "balanced": 2}
 DEFAULT_SEQUENCE = 128
+# Tokens in one execution on text: one sequence at a time for latency.
+TEXT_BUDGET: dict[Objective, int] = {"best-throughput": 1024, "best-latency": 1, "balanced": 256}
 
 
 def make_plan(
@@ -85,3 +89,30 @@ def _spread(
     if instances is None:
         instances = 1 if objective == "best-latency" else max(1, available // cores)
     return cores, instances
+
+
+def make_text_plan(
+    objective: Objective,
+    machine: Machine,
+    *,
+    longest: int,
+    budget: int | None = None,
+    cores: int | None = None,
+    instances: int | None = None,
+) -> ExecutionPlan:
+    """The plan for text of any length up to `longest` tokens: sorted by length and cut by a token budget.
+
+    Raises:
+        OptionError: more threads than cores.
+    """
+    plan = make_plan(
+        objective,
+        machine,
+        max_length=longest,
+        lengths="mixed",
+        batch=1,
+        sequence=longest,
+        cores=cores,
+        instances=instances,
+    )
+    return replace(plan, budget=budget or TEXT_BUDGET[objective])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from encoderkit.artifact.location import artifact_folder, default_workdir
 from encoderkit.artifact.manifest import SourceRecord
@@ -16,7 +16,7 @@ from encoderkit.artifact.weights import stored_bytes, write_safetensors
 from encoderkit.encoders.load import Encoder, load_encoder
 from encoderkit.encoders.spec import EncoderSpec, Head
 from encoderkit.encoders.weights import Weights
-from encoderkit.errors import ArtifactError, CheckpointError
+from encoderkit.errors import ArtifactError, CheckpointError, OptionError
 from encoderkit.events import Facts, Listener, Notice, Progress, Stage
 from encoderkit.files import locked, require_space, require_writable
 from encoderkit.options import ModelOptions
@@ -28,6 +28,7 @@ from encoderkit.spec import Task
 
 ENCODER_FILE = "model/encoder.json"
 WEIGHTS_FILE = "model/weights.safetensors"
+CONFIG_FILE = "model/config.json"
 # Float32 weights while a graph is compiled: the graph's own, the runtime's packed copy, and a little.
 MEMORY_PER_WEIGHT_BYTE = 2.5
 MEMORY_AT_REST = 300e6
@@ -65,13 +66,16 @@ class Prepared:
 
 
 @contextmanager
-def prepared(options: ModelOptions, listen: Listener, *, reuse_only: bool = False) -> Iterator[Prepared]:
+def prepared(
+    options: ModelOptions, listen: Listener, *, reuse_only: bool = False, random_heads: bool = True
+) -> Iterator[Prepared]:
     """Hold a model's artifact, brought up to date with its source, under the artifact's lock.
 
     Args:
         options: which model and task.
         listen: told of stages, facts and notices.
         reuse_only: refuse to make or change anything.
+        random_heads: whether a head that the checkpoint lacks may be a random one.
 
     Raises:
         UserError: the model, its checkpoint or its task can't be used; says why.
@@ -95,7 +99,7 @@ def prepared(options: ModelOptions, listen: Listener, *, reuse_only: bool = Fals
             artifact = _take_in(folder, source, listen)
         else:
             _tell_preflight(stored_encoder(artifact), artifact.manifest.source, listen)
-        yield _with_task(artifact, options, source, listen, started)
+        yield _with_task(artifact, options, source, listen, started, random_heads=random_heads)
 
 
 def _is_artifact(model: str) -> bool:
@@ -163,6 +167,7 @@ def _take_in(folder: Path, source: Source, listen: Listener) -> Artifact:
             "task": encoder.task,
             "notices": list(encoder.notices),
             "dead": dict(encoder.dead),
+            "sentence_length": checkpoint.sentence_length,
             "spec": encoder.spec.to_json(),
         }
         writer.add_json(ENCODER_FILE, description)
@@ -209,7 +214,13 @@ def _count(shape: tuple[int, ...]) -> int:
 
 
 def _with_task(
-    artifact: Artifact, options: ModelOptions, source: Source | None, listen: Listener, started: float
+    artifact: Artifact,
+    options: ModelOptions,
+    source: Source | None,
+    listen: Listener,
+    started: float,
+    *,
+    random_heads: bool,
 ) -> Prepared:
     encoder = stored_encoder(artifact)
     for text in encoder.notices:
@@ -217,6 +228,8 @@ def _with_task(
     resolved, task = encoder.resolve(options.task, options.seed)
     head = resolved.spec.head(task)
     if head is not None and head.origin == "random":
+        if not random_heads:
+            raise _no_head(encoder, task)
         text = f"this checkpoint has no head for {task}: a random one (seed {head.seed}) stands in for it"
         listen(Notice(f"{text}; good for speed, never for answers", "alarm"))
     return Prepared(
@@ -226,6 +239,39 @@ def _with_task(
         task=task,
         source_folder=source.folder if source else None,
         load_seconds=time.perf_counter() - started,
+    )
+
+
+def _no_head(encoder: Encoder, task: Task) -> OptionError:
+    known = ", ".join(head.task for head in encoder.spec.heads) or "no head"
+    return OptionError(
+        f"this checkpoint has no head for {task} (it has {known}): a random one's answers would be noise",
+        hint="Name a checkpoint that was fine-tuned for it, or another --task",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFacts:
+    """What working with text needs to know of an artifact, besides the encoder.
+
+    Attributes:
+        config: the checkpoint's config.json.
+        sentence_length: tokens of the longest text that sentence-transformers would take, or None.
+    """
+
+    config: dict[str, Any]
+    sentence_length: int | None
+
+
+def text_facts(artifact: Artifact) -> TextFacts:
+    """Read them.
+
+    Raises:
+        ArtifactError: a file is missing or damaged.
+    """
+    return TextFacts(
+        config=artifact.read_json(CONFIG_FILE),
+        sentence_length=artifact.read_json(ENCODER_FILE).get("sentence_length"),
     )
 
 
