@@ -97,6 +97,13 @@ class NumpyOps:
         normed: Array = centred / np.sqrt(variance + epsilon)
         return normed * self._read(weight) + self._read(bias)
 
+    def affine(self, x: Array, weight: str, bias: str) -> Array:
+        return x * self._read(weight) + self._read(bias)
+
+    def trigrams(self, x: Array) -> Array:
+        padded = np.pad(x, ((0, 0), (1, 1), (0, 0)))
+        return np.concatenate([padded[:, 2:], x, padded[:, :-2]], axis=-1)
+
     def activate(self, x: Array, activation: Activation) -> Array:
         return _ACTIVATIONS[activation](x)
 

@@ -14,6 +14,8 @@ Shape = tuple[int, ...]
 Activation = Literal["identity", "gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "tanh"]
 PositionRule = Literal["absolute", "after_padding"]
 PoolMode = Literal["mean", "cls", "max"]
+# `layer`: LayerNorm. `affine`: x * weight + bias alone, which MobileBERT calls NoNorm.
+NormKind = Literal["layer", "affine"]
 
 
 def linear_weights(name: str, inputs: int, outputs: int, *, bias: bool = True) -> dict[str, Shape]:
@@ -25,21 +27,26 @@ def linear_weights(name: str, inputs: int, outputs: int, *, bias: bool = True) -
 
 
 def norm_weights(name: str, size: int) -> dict[str, Shape]:
-    """The weights of a LayerNorm called `name`."""
+    """The weights of a norm called `name`."""
     return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Embeddings:
-    """Sum of token, position and segment rows, then LayerNorm.
+    """Sum of token, position and segment rows, then a norm.
 
     (batch, sequence) ids -> (batch, sequence, hidden).
 
     Attributes:
+        hidden_size: channels of what comes out; a Dense may follow that makes other ones of them.
         position_rule: `absolute` counts 0, 1, 2 ...; `after_padding` counts the non-padding ids up from
             padding_id + 1 and leaves padding at padding_id (RoBERTa, taken from the ids, not from the mask).
         segment_rows: rows of the segment table. One row is added as a constant; more are looked up by the
             segment ids that the graph takes; 0: no table.
+        token_size: channels of a token row where a linear layer makes hidden_size ones of them before the
+            sum (MobileBERT); None: a token row has hidden_size channels.
+        trigrams: that linear layer takes the next token's row, the token's own and the previous one's side
+            by side.
     """
 
     name: str
@@ -50,65 +57,127 @@ class Embeddings:
     padding_id: int
     segment_rows: int
     epsilon: float
+    norm: NormKind = "layer"
+    token_size: int | None = None
+    trigrams: bool = False
+
+    @property
+    def embedding_size(self) -> int:
+        """Channels of a token row: what a vocabulary decoder that shares the rows multiplies with."""
+        return self.hidden_size if self.token_size is None else self.token_size
+
+    @property
+    def outputs(self) -> int:
+        """Channels of what comes out."""
+        return self.hidden_size
 
     def weights(self) -> dict[str, Shape]:
         """Name -> shape."""
         weights: dict[str, Shape] = {
-            f"{self.name}.tokens": (self.vocab_size, self.hidden_size),
+            f"{self.name}.tokens": (self.vocab_size, self.embedding_size),
             f"{self.name}.positions": (self.position_rows, self.hidden_size),
         }
         if self.segment_rows:
             weights[f"{self.name}.segments"] = (self.segment_rows, self.hidden_size)
+        if self.token_size is not None:
+            weights |= linear_weights(f"{self.name}.transform", self._transformed, self.hidden_size)
         return {**weights, **norm_weights(f"{self.name}.norm", self.hidden_size)}
 
     def matmul_flops(self, batch: int, sequence: int) -> int:
         """Floating point operations in matrix products."""
-        return 0
+        if self.token_size is None:
+            return 0
+        return batch * sequence * 2 * self._transformed * self.hidden_size
+
+    @property
+    def _transformed(self) -> int:
+        """Channels that the linear layer takes."""
+        return self.embedding_size * (3 if self.trigrams else 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelfAttention:
-    """Multi-head self-attention with residual and LayerNorm behind it: norm(x + attention(x))."""
+    """Multi-head self-attention with residual and norm behind it: norm(x + attention(x)).
+
+    Attributes:
+        shared: name that the weights go by where several blocks use the same ones (ALBERT); None: `name`.
+        value_inputs: channels that the value projection takes where they aren't hidden_size (in a
+            Bottleneck).
+    """
 
     name: str
     hidden_size: int
     heads: int
     epsilon: float
+    norm: NormKind = "layer"
+    shared: str | None = None
+    value_inputs: int | None = None
 
     @property
     def head_size(self) -> int:
         """Channels of one head."""
         return self.hidden_size // self.heads
 
+    @property
+    def outputs(self) -> int:
+        """Channels of what comes out."""
+        return self.hidden_size
+
+    @property
+    def weights_name(self) -> str:
+        """What the names of its weights begin with."""
+        return self.shared or self.name
+
     def weights(self) -> dict[str, Shape]:
         """Name -> shape."""
         weights: dict[str, Shape] = {}
         for part in ("query", "key", "value", "output"):
-            weights |= linear_weights(f"{self.name}.{part}", self.hidden_size, self.hidden_size)
-        return weights | norm_weights(f"{self.name}.norm", self.hidden_size)
+            inputs = self._value_inputs if part == "value" else self.hidden_size
+            weights |= linear_weights(f"{self.weights_name}.{part}", inputs, self.hidden_size)
+        return weights | norm_weights(f"{self.weights_name}.norm", self.hidden_size)
+
+    @property
+    def _value_inputs(self) -> int:
+        return self.hidden_size if self.value_inputs is None else self.value_inputs
 
     def matmul_flops(self, batch: int, sequence: int) -> int:
         """Floating point operations in matrix products: four projections, scores and context."""
-        projections = 4 * 2 * self.hidden_size**2
+        projections = 2 * self.hidden_size * (3 * self.hidden_size + self._value_inputs)
         return batch * sequence * (projections + 2 * 2 * sequence * self.hidden_size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeedForward:
-    """Two linear layers with residual and LayerNorm behind them: norm(x + down(activation(up(x))))."""
+    """Two linear layers with residual and norm behind them: norm(x + down(activation(up(x)))).
+
+    Attributes:
+        shared: name that the weights go by where several blocks use the same ones (ALBERT); None: `name`.
+    """
 
     name: str
     hidden_size: int
     inner_size: int
     activation: Activation
     epsilon: float
+    norm: NormKind = "layer"
+    shared: str | None = None
+
+    @property
+    def outputs(self) -> int:
+        """Channels of what comes out."""
+        return self.hidden_size
+
+    @property
+    def weights_name(self) -> str:
+        """What the names of its weights begin with."""
+        return self.shared or self.name
 
     def weights(self) -> dict[str, Shape]:
         """Name -> shape."""
         return {
-            **linear_weights(f"{self.name}.up", self.hidden_size, self.inner_size),
-            **linear_weights(f"{self.name}.down", self.inner_size, self.hidden_size),
-            **norm_weights(f"{self.name}.norm", self.hidden_size),
+            **linear_weights(f"{self.weights_name}.up", self.hidden_size, self.inner_size),
+            **linear_weights(f"{self.weights_name}.down", self.inner_size, self.hidden_size),
+            **norm_weights(f"{self.weights_name}.norm", self.hidden_size),
         }
 
     def matmul_flops(self, batch: int, sequence: int) -> int:
@@ -160,6 +229,11 @@ class LayerNorm:
     name: str
     size: int
     epsilon: float
+
+    @property
+    def outputs(self) -> int:
+        """Channels of what comes out."""
+        return self.size
 
     def weights(self) -> dict[str, Shape]:
         """Name -> shape."""
@@ -250,6 +324,13 @@ BLOCKS: dict[str, type[Any]] = {
         Normalize,
     )
 }
+
+
+def outputs_of(body: tuple[Block, ...]) -> int:
+    """Channels of the hidden states that a body ends with."""
+    last = body[-1]
+    assert not isinstance(last, FirstToken | VocabularyDecoder | Pool | Normalize), "no block of a body"
+    return last.outputs
 
 
 def block_to_json(block: Block) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from encoderkit.encoders.blocks import (
     FirstToken,
     LayerNorm,
     Normalize,
+    NormKind,
     Pool,
     PoolMode,
     SelfAttention,
@@ -85,6 +86,10 @@ def expand_block(ops: Ops[T], block: Block, x: T, inputs: Inputs[T]) -> T:
 
 def _embeddings(ops: Ops[T], block: Embeddings, tokens: T, inputs: Inputs[T]) -> T:
     rows = ops.rows(f"{block.name}.tokens", tokens)
+    if block.trigrams:
+        rows = ops.trigrams(rows)
+    if block.token_size is not None:
+        rows = _linear(ops, f"{block.name}.transform", rows)
     if block.segment_rows == 1:
         rows = ops.add(rows, ops.single_row(f"{block.name}.segments"))
     elif block.segment_rows:
@@ -95,24 +100,28 @@ def _embeddings(ops: Ops[T], block: Embeddings, tokens: T, inputs: Inputs[T]) ->
     else:
         counted = ops.count_from_padding(tokens, block.padding_id)
         positions = ops.rows(f"{block.name}.positions", counted)
-    return _norm(ops, f"{block.name}.norm", ops.add(rows, positions), block.epsilon)
+    summed = ops.add(rows, positions)
+    return _norm(ops, f"{block.name}.norm", summed, block.epsilon, block.norm)
 
 
 def _self_attention(ops: Ops[T], block: SelfAttention, x: T, inputs: Inputs[T]) -> T:
-    query = ops.split_heads(_linear(ops, f"{block.name}.query", x), block.heads)
-    key = ops.split_heads_transposed(_linear(ops, f"{block.name}.key", x), block.heads)
-    value = ops.split_heads(_linear(ops, f"{block.name}.value", x), block.heads)
+    return _attention(ops, block, x, x, x, inputs)
+
+
+def _attention(ops: Ops[T], block: SelfAttention, x: T, value_x: T, residual: T, inputs: Inputs[T]) -> T:
+    """Attention whose queries and keys are made of `x`, whose values of `value_x`."""
+    query = ops.split_heads(_part(ops, block, "query", x), block.heads)
+    key = ops.split_heads_transposed(_part(ops, block, "key", x), block.heads)
+    value = ops.split_heads(_part(ops, block, "value", value_x), block.heads)
     scores = ops.scale(ops.matmul(query, key), 1.0 / sqrt(block.head_size))
     weights = ops.softmax(ops.add(scores, _mask_bias(ops, inputs)))
     context = ops.merge_heads(ops.matmul(weights, value))
-    attended = _linear(ops, f"{block.name}.output", context)
-    return _norm(ops, f"{block.name}.norm", ops.add(attended, x), block.epsilon)
+    return _behind(ops, block, ops.add(_part(ops, block, "output", context), residual))
 
 
 def _feed_forward(ops: Ops[T], block: FeedForward, x: T, inputs: Inputs[T]) -> T:
-    inner = ops.activate(_linear(ops, f"{block.name}.up", x), block.activation)
-    down = _linear(ops, f"{block.name}.down", inner)
-    return _norm(ops, f"{block.name}.norm", ops.add(down, x), block.epsilon)
+    inner = ops.activate(_part(ops, block, "up", x), block.activation)
+    return _behind(ops, block, ops.add(_part(ops, block, "down", inner), x))
 
 
 def _first_token(ops: Ops[T], block: FirstToken, x: T, inputs: Inputs[T]) -> T:
@@ -125,7 +134,7 @@ def _dense(ops: Ops[T], block: Dense, x: T, inputs: Inputs[T]) -> T:
 
 
 def _layer_norm(ops: Ops[T], block: LayerNorm, x: T, inputs: Inputs[T]) -> T:
-    return _norm(ops, block.name, x, block.epsilon)
+    return _norm(ops, block.name, x, block.epsilon, "layer")
 
 
 def _vocabulary_decoder(ops: Ops[T], block: VocabularyDecoder, x: T, inputs: Inputs[T]) -> T:
@@ -162,14 +171,29 @@ def _normalize(ops: Ops[T], block: Normalize, x: T, inputs: Inputs[T]) -> T:
     return ops.divide(x, ops.at_least(length, 1e-12))
 
 
-def _linear(ops: Ops[T], name: str, x: T) -> T:
-    with ops.scope(name):
-        return ops.linear(x, f"{name}.weight", f"{name}.bias")
+def _part(ops: Ops[T], block: SelfAttention | FeedForward, part: str, x: T) -> T:
+    """A linear layer of a block: named after the block, with weights that it may share with others."""
+    return _linear(ops, f"{block.name}.{part}", x, weights=f"{block.weights_name}.{part}")
 
 
-def _norm(ops: Ops[T], name: str, x: T, epsilon: float) -> T:
+def _behind(ops: Ops[T], block: SelfAttention | FeedForward, x: T) -> T:
+    """The norm behind a block."""
+    weights = f"{block.weights_name}.norm"
+    return _norm(ops, f"{block.name}.norm", x, block.epsilon, block.norm, weights=weights)
+
+
+def _linear(ops: Ops[T], name: str, x: T, *, weights: str | None = None) -> T:
+    weights = weights or name
     with ops.scope(name):
-        return ops.layer_norm(x, f"{name}.weight", f"{name}.bias", epsilon)
+        return ops.linear(x, f"{weights}.weight", f"{weights}.bias")
+
+
+def _norm(ops: Ops[T], name: str, x: T, epsilon: float, kind: NormKind, *, weights: str | None = None) -> T:
+    weight, bias = f"{weights or name}.weight", f"{weights or name}.bias"
+    with ops.scope(name):
+        if kind == "affine":
+            return ops.affine(x, weight, bias)
+        return ops.layer_norm(x, weight, bias, epsilon)
 
 
 def _mask_bias(ops: Ops[T], inputs: Inputs[T]) -> T:

@@ -78,7 +78,8 @@ class Encoder:
             raise OptionError(f"task {task} isn't defined for {family.name}; it has {known}")
         embeddings = self.spec.embeddings
         facts = HeadFacts(
-            hidden_size=embeddings.hidden_size,
+            hidden_size=self.spec.hidden_size,
+            embedding_size=embeddings.embedding_size,
             vocab_size=embeddings.vocab_size,
             epsilon=embeddings.epsilon,
             activation="gelu",
@@ -211,10 +212,12 @@ def _model_type(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tup
 def _heads(config: Config, body: Body, names: _Names) -> tuple[tuple[Head, ...], tuple[str, ...]]:
     """The heads that the checkpoint has, the one that config.json names first."""
     facts = _head_facts(config, body, names)
-    stated = [each for each in names.family.heads if config.architecture.endswith(each.architectures)]
+    own_tasks = {each.task for each in body.heads}
+    known = (*body.heads, *(each for each in names.family.heads if each.task not in own_tasks))
+    stated = [each for each in known if config.architecture.endswith(each.architectures)]
     heads: list[Head] = []
     claimed: set[str] = set()
-    for definition in (*stated, *(each for each in names.family.heads if each not in stated)):
+    for definition in (*stated, *(each for each in known if each not in stated)):
         head = Head(task=definition.task, blocks=definition.build(facts), outputs=definition.outputs)
         own = _own_tensors(head, body, names, must=definition in stated)
         if definition.evidence in names.tensors and own is not None and not own & claimed:
@@ -236,9 +239,10 @@ def _own_tensors(head: Head, body: Body, names: _Names, *, must: bool) -> set[st
 def _head_facts(config: Config, body: Body, names: _Names) -> HeadFacts:
     embeddings = body.embeddings
     return HeadFacts(
-        hidden_size=embeddings.hidden_size,
+        hidden_size=body.hidden_size,
+        embedding_size=embeddings.embedding_size,
         vocab_size=embeddings.vocab_size,
-        epsilon=embeddings.epsilon,
+        epsilon=embeddings.epsilon if body.epsilon is None else body.epsilon,
         activation=body.activation,
         labels=len(config.labels),
         tied=_tied(config, names),

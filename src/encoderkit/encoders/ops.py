@@ -45,6 +45,15 @@ class Ops(Protocol[T]):
         """LayerNorm over the last axis."""
         ...
 
+    def affine(self, x: T, weight: str, bias: str) -> T:
+        """x * weight + bias, channel by channel."""
+        ...
+
+    def trigrams(self, x: T) -> T:
+        """(batch, sequence, hidden) -> (batch, sequence, 3 * hidden): the next token's row, the token's own
+        and the previous one's side by side, zeros beyond both ends."""
+        ...
+
     def activate(self, x: T, activation: Activation) -> T:
         """An activation, elementwise."""
         ...

@@ -13,6 +13,7 @@ from encoderkit.encoders.blocks import (
     Shape,
     block_from_json,
     block_to_json,
+    outputs_of,
 )
 from encoderkit.encoders.contract import InputContract
 from encoderkit.errors import ArtifactError, OptionError
@@ -85,7 +86,7 @@ class EncoderSpec:
     @property
     def hidden_size(self) -> int:
         """Channels of the last hidden state."""
-        return self.embeddings.hidden_size
+        return outputs_of(self.body)
 
     def head(self, task: Task) -> Head | None:
         """The head for `task`, or None."""

@@ -118,6 +118,19 @@ class OnnxOps:
             normed = self._named(op.cast(normed, to=original), "CastBack")
         return self._named(op.add(self._named(op.mul(normed, scale), "Mul"), shift), "Add")
 
+    def affine(self, x: Var, weight: str, bias: str) -> Var:
+        scaled = self._named(self._op.mul(x, self._weight(weight)), "Mul")
+        return self._named(self._op.add(scaled, self._weight(bias)), "Add")
+
+    def trigrams(self, x: Var) -> Var:
+        op, axis = self._op, self._integers([1])
+        # Padded first and cut afterwards, so that no tensor is ever empty, however short the text.
+        padded = self._named(op.pad(x, self._integers([0, 1, 0, 0, 1, 0])), "Pad")
+        last = self._integers([np.iinfo(np.int64).max])
+        following = self._named(op.slice(padded, self._integers([2]), last, axis), "Next")
+        previous = self._named(op.slice(padded, self._integers([0]), self._integers([-2]), axis), "Previous")
+        return self._named(op.concat([following, x, previous], axis=-1), "Concat")
+
     def activate(self, x: Var, activation: Activation) -> Var:
         op = self._op
         if activation == "identity":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from encoderkit.encoders.blocks import Activation, Block, Embeddings
+from encoderkit.encoders.blocks import Activation, Block, Embeddings, outputs_of
 from encoderkit.encoders.contract import InputContract
 from encoderkit.encoders.families.heads import HeadDefinition
 from encoderkit.errors import CheckpointError, UnsupportedModelError
@@ -120,11 +120,20 @@ class Body:
 
     Attributes:
         activation: what a head uses where it uses the body's own.
+        epsilon: that of a head's LayerNorm; None: the embeddings' own.
+        heads: heads in place of the family's for the same task, where the configuration changes them.
     """
 
     blocks: tuple[Block, ...]
     contract: InputContract
     activation: Activation
+    epsilon: float | None = None
+    heads: tuple[HeadDefinition, ...] = ()
+
+    @property
+    def hidden_size(self) -> int:
+        """Channels of the last hidden state."""
+        return outputs_of(self.blocks)
 
     @property
     def embeddings(self) -> Embeddings:
@@ -132,6 +141,9 @@ class Body:
         first = self.blocks[0]
         assert isinstance(first, Embeddings)
         return first
+
+
+_PLACEHOLDERS = ("{layer}", "{inner}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +156,8 @@ class Family:
         body: reads the configuration.
         heads: the heads its checkpoints may have, likelier ones first.
         names: our weight name -> the checkpoint's names that may hold it, the first one present counts.
-            `{layer}` stands for a layer's number. Names of the body without prefix.
+            `{layer}` stands for a layer's number, `{inner}` for a second number behind it. Names of the
+            body without prefix.
         dead: patterns of tensors that no output depends on, and why.
         classes: pattern of its class names in config.json's `architectures`.
         signature: patterns that all match some tensor name of this family: with the class name, where
@@ -168,10 +181,19 @@ class Family:
 
     def checkpoint_names(self, weight: str) -> tuple[str, ...]:
         """The checkpoint's names that may hold our `weight`, without prefix."""
-        match = re.search(r"\.(\d+)\.", weight)
-        layer = match.group(1) if match else ""
-        template = weight.replace(f".{layer}.", ".{layer}.", 1) if match else weight
-        return tuple(name.replace("{layer}", layer) for name in self.names[template])
+        numbers = re.findall(r"(?<=\.)\d+(?=\.)", weight)
+        template = weight
+        for placeholder, number in zip(_PLACEHOLDERS, numbers, strict=False):
+            template = template.replace(f".{number}.", f".{placeholder}.", 1)
+        values = dict(zip(_PLACEHOLDERS, numbers, strict=False))
+        return tuple(_filled(name, values) for name in self.names[template])
+
+
+def _filled(name: str, values: Mapping[str, str]) -> str:
+    """A template with its placeholders' values."""
+    for placeholder, value in values.items():
+        name = name.replace(placeholder, value)
+    return name
 
 
 def linear_names(ours: str, *theirs: str) -> dict[str, tuple[str, ...]]:

@@ -21,12 +21,16 @@ class HeadFacts:
     """What a head's shapes depend on.
 
     Attributes:
+        hidden_size: channels of the last hidden state.
+        embedding_size: channels of a token row, which a shared vocabulary decoder multiplies with.
+        epsilon: of a LayerNorm.
         activation: the body's own.
         labels: classes of a classifier.
         tied: whether the vocabulary decoder shares the token embeddings.
     """
 
     hidden_size: int
+    embedding_size: int
     vocab_size: int
     epsilon: float
     activation: Activation
@@ -117,11 +121,11 @@ def vocabulary(
     name = "heads.fill-mask"
 
     def build(facts: HeadFacts) -> tuple[Block, ...]:
-        size = facts.hidden_size
+        size = facts.embedding_size
         return (
             Dense(
                 name=f"{name}.transform",
-                inputs=size,
+                inputs=facts.hidden_size,
                 outputs=size,
                 activation=activation or facts.activation,
                 per_token=True,
