@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from encoderkit.results import statistics
 from encoderkit.results.statistics import compare
 
 VALUES = hnp.arrays(np.float32, st.integers(1, 20), elements=st.floats(-100, 100, width=32))
@@ -40,6 +41,24 @@ def test_right_angle() -> None:
 def test_error_is_the_largest_one() -> None:
     """The error is the largest difference, of either sign."""
     assert compare(floats(1, 2, 3), floats(1.5, 2, 5)).max_abs_error == 2.0
+
+
+def test_largest_magnitude_is_the_reference_s() -> None:
+    """What an error is to be measured by: the reference's largest value, of either sign."""
+    assert compare(floats(9, 2), floats(1, -5)).max_abs_reference == 5.0
+
+
+def test_outputs_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large outputs are taken a part at a time, and no part is left out."""
+    monkeypatch.setattr(statistics, "_CHUNK", 4)
+    left = np.arange(1.0, 12.0, dtype=np.float32)
+    right = left.copy()
+    right[[0, 10]] = 3.0, 20.0
+    found = compare(left, right)
+    assert (found.max_abs_error, found.max_abs_reference) == (9.0, 20.0)
+    assert found.cosine == pytest.approx(left @ right / np.linalg.norm(left) / np.linalg.norm(right))
+    right[10] = math.nan
+    assert math.isnan(compare(left, right).cosine)
 
 
 def test_zeros_are_equal() -> None:
