@@ -65,6 +65,14 @@ TINY: dict[str, TinyFamily] = {
             "wide": {"embedding_size": 32, "hidden_act": "gelu", "layer_norm_eps": 1e-3},
         },
     ),
+    "electra": TinyFamily(
+        config={**_SIZES, "embedding_size": 16},
+        variants={
+            "base": {"embedding_size": 32},
+            "generator": {"embedding_size": 48, "hidden_act": "relu", "layer_norm_eps": 1e-3},
+            "segments": {"type_vocab_size": 1, "pad_token_id": 3},
+        },
+    ),
 }
 
 CASES = [(family, head) for family, tiny in TINY.items() for head in tiny.heads]

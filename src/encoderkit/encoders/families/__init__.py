@@ -5,7 +5,10 @@ from __future__ import annotations
 from encoderkit.encoders.families.family import Family
 from encoderkit.lazy import Entry
 
+# In the order in which a checkpoint that says no model_type is tried: the more particular names first.
 FAMILIES: dict[str, Entry] = {
+    "albert": Entry(target="encoderkit.encoders.families.albert:FAMILY", summary="ALBERT"),
+    "electra": Entry(target="encoderkit.encoders.families.electra:FAMILY", summary="ELECTRA"),
     "bert": Entry(
         target="encoderkit.encoders.families.bert:FAMILY",
         summary="BERT and what is stored like it: MiniLM, BGE, E5, FinBERT ...",
