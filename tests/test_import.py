@@ -22,6 +22,7 @@ HEAVY = (
     "onnxruntime",
     "openvino",
     "spox",
+    "tokenizers",
     "torch",
     "transformers",
 )

@@ -1,0 +1,206 @@
+"""The `tokenizers` library as an engine: texts in, columns of tokens out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tokenizers
+
+from encoderkit.errors import CheckpointError, InputError
+from encoderkit.text.tokenizer.encoding import SPECIAL, Bytes, Columns, Ints
+from encoderkit.text.tokenizer.settings import NAMES, AddedToken, Settings, content_of
+
+# What transformers' `clean_up_tokenization` takes out of decoded text.
+_CLEAN_UP = (
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+)
+
+
+class LibraryColumns:
+    """A `tokenizers.Encoding`, turned into arrays column by column when they are asked for."""
+
+    def __init__(self, encoding: tokenizers.Encoding) -> None:
+        self._encoding = encoding
+
+    def __len__(self) -> int:
+        return len(self._encoding)
+
+    @cached_property
+    def ids(self) -> Ints:
+        """See Encoding."""
+        return np.array(self._encoding.ids, dtype=np.int32)
+
+    @cached_property
+    def segments(self) -> Ints:
+        """See Encoding."""
+        return np.array(self._encoding.type_ids, dtype=np.int32)
+
+    @cached_property
+    def offsets(self) -> Ints:
+        """See Encoding."""
+        return np.array(self._encoding.offsets, dtype=np.int32).reshape(-1, 2)
+
+    @cached_property
+    def sequences(self) -> Bytes:
+        """See Encoding."""
+        return _numbers(self._encoding.sequence_ids).astype(np.int8)
+
+    @cached_property
+    def words(self) -> Ints:
+        """See Encoding."""
+        return _numbers(self._encoding.word_ids).astype(np.int32)
+
+
+def _numbers(values: Sequence[int | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Numbers with -1 for None. Through float64, where numpy turns None into NaN by itself."""
+    found = np.array(values, dtype=np.float64)
+    found[np.isnan(found)] = SPECIAL
+    return found
+
+
+class LibraryEngine:
+    """A whole tokenizer that tokenizer.json can say."""
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer, *, clean_up: bool = False) -> None:
+        self._tokenizer = tokenizer
+        # It would take blanks out that a byte-level vocabulary has in its tokens.
+        self._clean_up = clean_up and not isinstance(tokenizer.model, tokenizers.models.BPE)
+
+    def columns(self, texts: Sequence[str], pairs: Sequence[str] | None) -> list[Columns]:
+        """Tokenize texts, or pairs, all at once and without the interpreter's lock."""
+        inputs = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
+        try:
+            encodings = self._tokenizer.encode_batch(inputs)
+        except TypeError as error:
+            raise refused_text(texts, pairs or ()) from error
+        except Exception as error:  # The library raises nothing more specific.
+            raise CheckpointError(f"the tokenizer can't encode: {error}") from error
+        return [LibraryColumns(encoding) for encoding in encodings]
+
+    def special_count(self, pair: bool) -> int:
+        """Special tokens that a text or a pair gets."""
+        return self._tokenizer.num_special_tokens_to_add(pair)
+
+    def token(self, number: int) -> str | None:
+        """The token of an id, None where there is none."""
+        return self._tokenizer.id_to_token(number)
+
+    def token_id(self, token: str) -> int | None:
+        """The id of a token, None where it isn't one."""
+        return self._tokenizer.token_to_id(token)
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool) -> str:
+        """Ids to text."""
+        text = self._tokenizer.decode(list(ids), skip_special_tokens=skip_special)
+        return clean_up(text) if self._clean_up else text
+
+
+def clean_up(text: str) -> str:
+    """Take the blanks before English punctuation and contractions out."""
+    for found, replacement in _CLEAN_UP:
+        text = text.replace(found, replacement)
+    return text
+
+
+def refused_text(texts: Sequence[str], pairs: Sequence[str]) -> InputError:
+    """Why the library didn't take these texts: the first one that is at fault."""
+    for place, text in enumerate((*texts, *pairs)):
+        which = f"text {place % len(texts) + 1} of {len(texts)}"
+        if not isinstance(text, str):
+            return InputError(f"{which} is {type(text).__name__}, expected text")
+        at = next((i for i, char in enumerate(text) if "\ud800" <= char <= "\udfff"), None)
+        if at is not None:
+            return InputError(
+                f"{which} has half a surrogate pair (U+{ord(text[at]):04X}) as character {at + 1}, "
+                "which is no character",
+                hint="Decode its source anew, with errors='replace' where it is damaged",
+            )
+    return InputError(f"the tokenizer refused these {len(texts)} texts")
+
+
+def read_tokenizer(text: str, where: str) -> tokenizers.Tokenizer:
+    """tokenizer.json's content as a tokenizer that neither truncates nor pads.
+
+    Raises:
+        CheckpointError: the library can't read it.
+    """
+    try:
+        tokenizer = tokenizers.Tokenizer.from_str(text)
+    except Exception as error:  # The library raises nothing more specific.
+        raise CheckpointError(
+            f"{where} isn't a tokenizer that tokenizers {tokenizers.__version__} can read: {error}",
+            hint="Download it again, or try: pip install -U tokenizers",
+        ) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def tokens_in(tokenizer: tokenizers.Tokenizer) -> dict[int, AddedToken]:
+    """The added tokens that a tokenizer has, by id."""
+    return {
+        number: AddedToken(
+            content=token.content,
+            special=token.special,
+            normalized=token.normalized,
+            lstrip=token.lstrip,
+            rstrip=token.rstrip,
+            single_word=token.single_word,
+        )
+        for number, token in tokenizer.get_added_tokens_decoder().items()
+    }
+
+
+def add_tokens(
+    tokenizer: tokenizers.Tokenizer,
+    settings: Settings,
+    named: dict[str, AddedToken | str],
+    extra: Iterable[AddedToken | str] = (),
+) -> None:
+    """Add what a folder's files say, in the order in which transformers does: so new ones get the same ids.
+
+    Args:
+        named: the special tokens that the tokenizer goes by, defaults of its class among them.
+        extra: further tokens of the vocabulary's own file.
+    """
+    known = {token.content for token in tokens_in(tokenizer).values()}
+    wanted = list[AddedToken | str](settings.added.values())
+    known |= {content_of(token) for token in wanted}
+    rest = [named[name] for name in NAMES if name in named]
+    for token in (*rest, *(extra or settings.extra)):
+        if content_of(token) not in known:
+            known.add(content_of(token))
+            wanted.append(token)
+    by_name = {content_of(token) for token in named.values()}
+    tokenizer.add_tokens([_as_library_token(token, content_of(token) in by_name) for token in wanted])
+
+
+def _as_library_token(token: AddedToken | str, named: bool) -> tokenizers.AddedToken:
+    if isinstance(token, str):
+        token = AddedToken(content=token, special=True)
+    return tokenizers.AddedToken(
+        token.content,
+        single_word=token.single_word,
+        lstrip=token.lstrip,
+        rstrip=token.rstrip,
+        normalized=token.is_normalized,
+        special=token.special or named,
+    )
+
+
+def to_json(tokenizer: tokenizers.Tokenizer) -> str:
+    """The content of its tokenizer.json."""
+    return json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, indent=1) + "\n"
