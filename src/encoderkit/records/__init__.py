@@ -1,0 +1,30 @@
+"""Items out of files and results into files: a row of a table for every format, known by a name's ending."""
+
+from __future__ import annotations
+
+from encoderkit.lazy import Entry
+
+# A reader is called as `read(opened, wanted)` and gives an iterator of Record | BadRecord.
+READERS: dict[str, Entry] = {
+    ".txt": Entry(
+        target="encoderkit.records.lines:read_text", summary="one item a line, two fields by a tab"
+    ),
+    ".jsonl": Entry(target="encoderkit.records.lines:read_jsonl", summary="a JSON object or text a line"),
+    ".ndjson": Entry(target="encoderkit.records.lines:read_jsonl", summary="the same as .jsonl"),
+    ".csv": Entry(target="encoderkit.records.tables:read_csv", summary="a header, then a row an item"),
+    ".tsv": Entry(target="encoderkit.records.tables:read_tsv", summary="the same by tabs, without quoting"),
+    ".json": Entry(target="encoderkit.records.documents:read_json", summary="a list of objects, or SQuAD"),
+    ".parquet": Entry(
+        target="encoderkit.records.parquet:read_parquet",
+        summary="a row an item",
+        requires="pyarrow",
+        install="encoderkit[parquet]",
+    ),
+}
+
+COUNT_ROWS = Entry(
+    target="encoderkit.records.parquet:count_rows",
+    summary="how many rows a .parquet file has",
+    requires="pyarrow",
+    install="encoderkit[parquet]",
+)
