@@ -2,6 +2,9 @@
 
     import encoderkit
 
+    with encoderkit.load("demo") as model:
+        print(model.predict("An encoder reads.").answer.values)
+
     result = encoderkit.run(encoderkit.RunOptions(model="demo", objective="best-throughput", time=5))
     print(result.measurement.sequences_per_second)
 
@@ -16,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from encoderkit.artifact.store import open_artifact
     from encoderkit.errors import EncoderkitError
-    from encoderkit.options import ExportOptions, RunOptions
+    from encoderkit.options import ExportOptions, PredictJob, PredictOptions, RunOptions
     from encoderkit.verbs.export import ExportResult, export
+    from encoderkit.verbs.predict import PredictResult, predict
+    from encoderkit.verbs.predictor import Predictor, load
     from encoderkit.verbs.run import RunResult, run
 
 __version__ = "0.1.0"
@@ -26,11 +31,17 @@ __all__ = [
     "EncoderkitError",
     "ExportOptions",
     "ExportResult",
+    "PredictJob",
+    "PredictOptions",
+    "PredictResult",
+    "Predictor",
     "RunOptions",
     "RunResult",
     "__version__",
     "export",
+    "load",
     "open_artifact",
+    "predict",
     "run",
 ]
 
@@ -38,10 +49,16 @@ _HOMES = {
     "EncoderkitError": "encoderkit.errors",
     "ExportOptions": "encoderkit.options",
     "ExportResult": "encoderkit.verbs.export",
+    "PredictJob": "encoderkit.options",
+    "PredictOptions": "encoderkit.options",
+    "PredictResult": "encoderkit.verbs.predict",
+    "Predictor": "encoderkit.verbs.predictor",
     "RunOptions": "encoderkit.options",
     "RunResult": "encoderkit.verbs.run",
     "export": "encoderkit.verbs.export",
+    "load": "encoderkit.verbs.predictor",
     "open_artifact": "encoderkit.artifact.store",
+    "predict": "encoderkit.verbs.predict",
     "run": "encoderkit.verbs.run",
 }
 

@@ -14,7 +14,7 @@ class Stage:
     """A step begins.
 
     Attributes:
-        name: one word: `find`, `read`, `store`, `export`, `verify`, `compile`, `measure`, `compare`.
+        name: one word: `find`, `read`, `store`, `export`, `verify`, `compile`, `warm`, `measure`, `compare`, `predict`.
         detail: of what.
     """
 

@@ -10,6 +10,7 @@ from typing import Any
 from encoderkit.errors import OptionError
 from encoderkit.spec import (
     Aggregation,
+    Compare,
     Layout,
     Lengths,
     Objective,
@@ -41,6 +42,13 @@ def option(
     """
     return dataclasses.field(
         default=default, metadata={"flags": flags, "help": help, "low": low, "tasks": tasks}
+    )
+
+
+def argument(metavar: str, *, help: str) -> Any:
+    """A field of texts that the command line takes by position."""
+    return dataclasses.field(
+        default=(), metadata={"flags": (), "metavar": metavar, "help": help, "low": None, "tasks": ()}
     )
 
 
@@ -277,4 +285,48 @@ class PredictOptions(ModelOptions):
         help="`sentence`: one a text; `tokens`: one a token. `auto`: sentence where the checkpoint brings a "
         "pooling.",
         tasks=("feature-extraction",),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictJob(PredictOptions):
+    """Options of `encoderkit predict`: a model that answers, what it is asked, and where the answers go."""
+
+    texts: tuple[str, ...] = argument(
+        "TEXT", help="Texts; for reranking, the documents. Not given: --data, or else standard input."
+    )
+    text_pair: str | None = option(
+        "--text-pair",
+        default=None,
+        help="The second text of a pair; the first one is TEXT.",
+        tasks=("text-classification", "sentence-similarity"),
+    )
+    question: str | None = option(
+        "--question", default=None, help="The question about --context.", tasks=("question-answering",)
+    )
+    context: str | None = option(
+        "--context", default=None, help="Where the answer is looked for.", tasks=("question-answering",)
+    )
+    query: str | None = option(
+        "--query", default=None, help="What the documents are ranked for.", tasks=("rerank",)
+    )
+    data: Path | None = option(
+        "--data",
+        default=None,
+        help="Items from a .txt, .jsonl, .json, .csv, .tsv or .parquet file (or .gz of it; `-`: standard "
+        "input). SQuAD files are scored.",
+    )
+    columns: str | None = option(
+        "--columns", default=None, help="Which column holds which field: `question=q,context=passage`."
+    )
+    output: Path | None = option(
+        "--output", default=None, help="Write results to this .jsonl, .json, .csv, .tsv or .parquet file."
+    )
+    resume: bool = option(
+        "--resume", default=False, help="Go on with the --output of a job that was stopped."
+    )
+    compare: Compare | None = option(
+        "--compare",
+        default=None,
+        help="`fp32`: run the float32 graph, unoptimized, beside it and show both answers.",
     )

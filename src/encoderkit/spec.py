@@ -41,6 +41,7 @@ Overflow = Literal["truncate", "error", "mean-of-windows"]
 Aggregation = Literal["none", "simple", "first", "average", "max"]
 Scores = Literal["auto", "softmax", "sigmoid", "none"]
 Vectors = Literal["auto", "sentence", "tokens"]
+Compare = Literal["fp32"]
 
 TASKS: tuple[Task, ...] = get_args(Task)
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)

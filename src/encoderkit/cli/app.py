@@ -11,9 +11,10 @@ import typer
 from encoderkit import __version__
 from encoderkit.cli import INTERRUPTED, cache, doctor
 from encoderkit.cli.options import command
+from encoderkit.cli.predict import predict_action
 from encoderkit.cli.verbs import export_action, run_action
 from encoderkit.errors import EncoderkitError
-from encoderkit.options import ExportOptions, RunOptions
+from encoderkit.options import ExportOptions, PredictJob, RunOptions
 
 # \b keeps the lines below it as they are.
 RUN_EXAMPLES = """\b
@@ -26,6 +27,15 @@ EXPORT_EXAMPLES = """\b
 Examples:
   encoderkit export -m demo
   encoderkit export -m ./my-model -s 384 -b 8 --opset 20
+"""
+
+PREDICT_EXAMPLES = """\b
+Examples:
+  encoderkit predict -m ./my-qa-model --question "Who wrote it?" --context "It was written by Ada."
+  encoderkit predict -m ./my-classifier "a moving film" "two hours too long"
+  encoderkit predict -m demo --data texts.jsonl --output vectors.parquet
+  encoderkit predict -m ./my-qa-model --data dev-v1.1.json --compare fp32 --output answers.jsonl
+  encoderkit predict -m ./my-reranker -t rerank --query "capital of France" "Paris is ..." "Rome is ..."
 """
 
 app = typer.Typer(
@@ -45,6 +55,11 @@ app.command(
 app.command(
     "export", help="Export a model to a checked ONNX graph: the artifact alone.", epilog=EXPORT_EXAMPLES
 )(command(ExportOptions, export_action))
+app.command(
+    "predict",
+    help="Work with a model: questions, texts and files in, answers out.",
+    epilog=PREDICT_EXAMPLES,
+)(command(PredictJob, predict_action))
 app.command("doctor")(doctor.doctor)
 app.add_typer(cache.app, name="cache")
 

@@ -32,11 +32,14 @@ def command(options: type[Options], action: Callable[[Options, bool, bool], None
         positional = given.pop("positional_model", None)
         if "model" in given:
             given["model"] = _one_model(positional, given["model"])
+        for name in by_position:
+            given[name] = tuple(given[name] or ())
         action(options(**given), as_json, quiet)
 
     hints = get_type_hints(options)
+    by_position = [field.name for field in dataclasses.fields(options) if not field.metadata["flags"]]  # type: ignore[arg-type]
     parameters = [_parameter(field, hints[field.name]) for field in dataclasses.fields(options)]  # type: ignore[arg-type]
-    if "model" in hints:
+    if "model" in hints and not by_position:
         parameters.insert(0, _positional())
     parameters += [
         _switch("json_", "--json", _JSON_HELP),
@@ -62,6 +65,11 @@ def _one_model(positional: str | None, named: str | None) -> str:
 
 
 def _parameter(field: dataclasses.Field[Any], annotation: Any) -> inspect.Parameter:
+    if not field.metadata["flags"]:
+        texts = typer.Argument(
+            metavar=f"[{field.metadata['metavar']}]...", help=field.metadata["help"], show_default=False
+        )
+        return _make(field.name, Annotated[list[str] | None, texts], None)
     required = field.default is dataclasses.MISSING
     default = None if required else field.default
     # --model is required, but may come by position instead.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -35,6 +37,8 @@ class Screen:
             TimeElapsedColumn(),
             console=self._errors,
             transient=True,
+            # What is printed to stdout belongs there, not above the bar on stderr.
+            redirect_stdout=False,
             disable=quiet or not self._errors.is_terminal,
         )
         self._task = self._progress.add_task("starting", total=None, unit="")
@@ -57,6 +61,12 @@ class Screen:
             self._progress.update(self._task, completed=event.done, total=event.total, unit=_amount(event))
         elif not self._quiet and not self._as_json:
             self._errors.print(_facts_line(event), markup=False, highlight=False)
+
+    def tell(self, line: str) -> None:
+        """Print a line of the result while the work goes on. On a terminal the lines show the progress."""
+        if sys.stdout.isatty():
+            self._progress.stop()
+        typer.echo(line)
 
     def show(self, envelope: dict[str, Any], tables: Tables) -> None:
         """Print the result."""

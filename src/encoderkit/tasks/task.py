@@ -32,6 +32,7 @@ class Model:
         config: the checkpoint's config.json.
         max_length: tokens, special ones included, that a sequence may have.
         has_pooling: whether the checkpoint brings a sentence pooling.
+        normalized: whether that ends in vectors of unit length.
     """
 
     tokenizer: Tokenizer
@@ -41,6 +42,7 @@ class Model:
     config: Mapping[str, Any]
     max_length: int
     has_pooling: bool
+    normalized: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,10 @@ class Answer(Protocol):
         """The answer in one line, for tables."""
         ...
 
+    def agrees(self, other: Any) -> bool:
+        """Whether another answer of the same kind, to the same item, comes to the same."""
+        ...
+
 
 class TextTask(Protocol[Item, State]):
     """A task: items in, answers out. A class of the TEXT_TASKS table is called as `Class(model, options)`.
@@ -76,11 +82,13 @@ class TextTask(Protocol[Item, State]):
     Attributes:
         name: the row's key.
         fields: names of the fields that a record has to have, in the order of a sequence's parts.
+        optional_fields: those that it may have; they follow in a sequence.
         graph_task: the task whose graph is run.
     """
 
     name: TextTaskName
     fields: tuple[str, ...]
+    optional_fields: tuple[str, ...]
     graph_task: Task
 
     def __init__(self, model: Model, options: PredictOptions) -> None: ...
@@ -112,7 +120,7 @@ def read_fields(record: Record, fields: tuple[str, ...], *, optional: tuple[str,
         optional: those that may be there; they follow `fields` in a sequence.
 
     Raises:
-        InputError: a field is missing or is no text.
+        InputError: a field is missing, or is no text that can be encoded.
     """
     names = (*fields, *optional)
     if isinstance(record, str):
@@ -130,7 +138,24 @@ def read_fields(record: Record, fields: tuple[str, ...], *, optional: tuple[str,
     for name, value in values.items():
         if not isinstance(value, str):
             raise InputError(f"the field {name} holds {type(value).__name__}, expected text")
+        require_characters(value, name)
     return values
+
+
+def require_characters(text: str, what: str) -> None:
+    """Refuse half a surrogate pair, which no tokenizer takes and no file can hold.
+
+    Raises:
+        InputError: says where it is.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the {what} has half a surrogate pair (U+{ord(text[error.start]):04X}) as character "
+            f"{error.start + 1}, which is no character",
+            hint="Decode its source anew, with errors='replace' where it is damaged",
+        ) from error
 
 
 def require_words(text: str, what: str) -> None:

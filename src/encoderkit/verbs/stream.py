@@ -44,6 +44,24 @@ class StageTimes:
     infer: float = 0.0
     decode: float = 0.0
 
+    def plus(self, other: StageTimes) -> StageTimes:
+        """Both together."""
+        return StageTimes(
+            tokenize=self.tokenize + other.tokenize,
+            queue=self.queue + other.queue,
+            infer=self.infer + other.infer,
+            decode=self.decode + other.decode,
+        )
+
+    def divided(self, count: int) -> StageTimes:
+        """The mean over `count` items."""
+        return StageTimes(
+            tokenize=self.tokenize / count,
+            queue=self.queue / count,
+            infer=self.infer / count,
+            decode=self.decode / count,
+        )
+
     def to_json(self) -> dict[str, float]:
         """Milliseconds by stage."""
         return {
