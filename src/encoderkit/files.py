@@ -168,14 +168,17 @@ def _acquired(lock: FileLock, folder: Path, *, wait: bool) -> bool:
 
 
 @contextmanager
-def locked_if_free(folder: Path) -> Iterator[bool]:
+def locked_if_free(folder: Path, name: str = LOCK_NAME) -> Iterator[bool]:
     """Hold the folder's lock unless somebody else does; gives whether it is held. Never waits.
+
+    Args:
+        name: of the lock's file, where it isn't for the whole folder.
 
     Raises:
         StorageError: the folder can't be written.
     """
-    lock = FileLock(folder / LOCK_NAME)
-    with storage_errors(folder / LOCK_NAME):
+    lock = FileLock(folder / name)
+    with storage_errors(folder / name):
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -22,6 +22,23 @@ READERS: dict[str, Entry] = {
     ),
 }
 
+# Results go into files that grow row by row, so that they can be watched and a stopped job continued. Called
+# as `layout(columns)`, for Rows.
+GROWING: dict[str, Entry] = {
+    ".jsonl": Entry(target="encoderkit.records.rows:JsonRows", summary="a JSON object a line"),
+    ".csv": Entry(target="encoderkit.records.rows:csv_layout", summary="a header, then a row a result"),
+    ".tsv": Entry(target="encoderkit.records.rows:tsv_layout", summary="the same by tabs"),
+}
+# What can't grow is made at the end out of rows of JSON; called as `convert(part, sink)`.
+CONVERTED: dict[str, Entry] = {
+    ".json": Entry(target="encoderkit.records.documents:write_json", summary="a list of objects"),
+    ".parquet": Entry(
+        target="encoderkit.records.parquet:write_parquet",
+        summary="a row a result",
+        requires="pyarrow",
+        install="encoderkit[parquet]",
+    ),
+}
 COUNT_ROWS = Entry(
     target="encoderkit.records.parquet:count_rows",
     summary="how many rows a .parquet file has",

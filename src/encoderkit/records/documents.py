@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from encoderkit.errors import InputError
+from encoderkit.files import HashingFile
 from encoderkit.records.columns import Wanted
 from encoderkit.records.json_stream import BrokenJsonError, JsonStream
 from encoderkit.records.objects import ObjectReader
@@ -87,3 +89,13 @@ def _objects(found: Any, what: str) -> Iterator[dict[str, Any] | BadRecord]:
         return
     for each in found:
         yield each if isinstance(each, dict) else BadRecord(0, f"a {what} of it is {type(each).__name__}")
+
+
+def write_json(part: Path, sink: HashingFile) -> None:
+    """Results, a line of JSON each, as one list."""
+    with part.open("rb") as lines:
+        before = b"[\n"
+        for line in lines:
+            sink.write(before + line.rstrip(b"\n"))
+            before = b",\n"
+        sink.write(b"[]\n" if before == b"[\n" else b"\n]\n")

@@ -88,7 +88,24 @@ def read_tsv(opened: Opened, wanted: Wanted) -> Iterator[Record | BadRecord]:
         InputError: there is no header, or a column is missing.
     """
     lines = _Lines(opened.lines(keep_ends=True))
-    return _read(opened, wanted, lines, lambda line: line.rstrip("\r\n").split("\t"), lines.begin_row())
+    return _read(opened, wanted, lines, _tsv_cells, lines.begin_row())
+
+
+def split_csv(lines: Iterator[str]) -> Iterator[list[str]]:
+    """Lines with their ends, written by ourselves, to the cells of row after row."""
+    rows = _Lines(lines)
+    while (line := rows.begin_row()) is not None:
+        yield _cells(rows, line, ",")
+
+
+def split_tsv(lines: Iterator[str]) -> Iterator[list[str]]:
+    """The same of tabs, and no quotes."""
+    for line in lines:
+        yield _tsv_cells(line)
+
+
+def _tsv_cells(line: str) -> list[str]:
+    return line.rstrip("\r\n").split("\t")
 
 
 def _read(
