@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,10 +31,12 @@ class TinyFamily:
         config: keys of its configuration, the same for all heads.
         heads: the heads that transformers has for it.
         classes: head -> transformers' class, where it isn't the AutoModel one.
-        scores: pattern of the weights that attention scores come from: they are drawn large enough that the
-            scores spread.
+        scores: pattern of the weights that attention scores come from.
+        spread: their standard deviation, times the square root of their inputs: large enough that the scores
+            spread by 1 or more.
+        norms: range that norm weights are drawn from: narrower where a norm doesn't normalize.
         cancels: pattern of the tensors that cancel in the softmax, and so move no output.
-        dead: head -> the tensors that no output of it depends on.
+        dead: head or variant -> pattern of the tensors that no output depends on.
         variants: name -> changes of the configuration that every head is checked with.
     """
 
@@ -41,8 +44,10 @@ class TinyFamily:
     heads: tuple[str, ...] = HEADS
     classes: Mapping[str, str] = field(default_factory=dict)
     scores: str = r"query|key"
+    spread: float = 1.5
+    norms: tuple[float, float] = (0.5, 1.5)
     cancels: str = r"attention\.(self\.)?key\.bias$"
-    dead: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    dead: Mapping[str, str] = field(default_factory=dict)
     variants: Mapping[str, Changes] = field(default_factory=dict)
 
 
@@ -58,7 +63,7 @@ _SIZES = {
 TINY: dict[str, TinyFamily] = {
     "albert": TinyFamily(
         config={**_SIZES, "embedding_size": 16, "num_hidden_layers": 3},
-        dead={"feature-extraction": frozenset({"pooler.weight", "pooler.bias"})},
+        dead={"feature-extraction": r"^pooler\.(weight|bias)$"},
         variants={
             "groups": {"num_hidden_groups": 2, "num_hidden_layers": 5},
             "inner": {"inner_group_num": 2, "num_hidden_groups": 2, "num_hidden_layers": 2},
@@ -71,6 +76,24 @@ TINY: dict[str, TinyFamily] = {
             "base": {"embedding_size": 32},
             "generator": {"embedding_size": 48, "hidden_act": "relu", "layer_norm_eps": 1e-3},
             "segments": {"type_vocab_size": 1, "pad_token_id": 3},
+        },
+    ),
+    "mobilebert": TinyFamily(
+        config={**_SIZES, "intermediate_size": 32, "embedding_size": 16, "intra_bottleneck_size": 16},
+        norms=(0.45, 1.25),
+        spread=2.2,
+        dead={
+            "feature-extraction": r"^pooler\.dense\.",
+            "narrow_attention": r"\.bottleneck\.attention\.",
+            "no_transformation": r"\.embedding_transformation\.",
+        },
+        variants={
+            "published": {"classifier_activation": False, "num_feedforward_networks": 2},
+            "layer_norm": {"normalization_type": "layer_norm", "hidden_act": "gelu", "layer_norm_eps": 1e-2},
+            "narrow_attention": {"use_bottleneck_attention": True, "num_feedforward_networks": 1},
+            "wide_attention": {"key_query_shared_bottleneck": False, "intra_bottleneck_size": 32},
+            "no_bottleneck": {"use_bottleneck": False, "trigram_input": False},
+            "no_transformation": {"embedding_size": 32, "trigram_input": False, "type_vocab_size": 1},
         },
     ),
 }
@@ -88,7 +111,8 @@ def build(family: str, head: str, *, seed: int = 0, **changes: Any) -> Any:
         values.setdefault("label2id", {label: index for index, label in enumerate(LABELS)})
     config = transformers.AutoConfig.for_model(family, **values)
     name = tiny.classes.get(head)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
         if name is None:
             model = getattr(transformers, CLASSES[head]).from_config(config)
         else:
@@ -102,7 +126,9 @@ def draw(family: str) -> Any:
 
     def drawn(name: str, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
         if re.search(tiny.scores, name) and name.endswith("weight"):
-            return generator.normal(0.0, 1.5 / np.sqrt(shape[-1]), shape).astype(np.float32)
+            return generator.normal(0.0, tiny.spread / np.sqrt(shape[-1]), shape).astype(np.float32)
+        if "norm" in name.lower() and name.endswith("weight"):
+            return generator.uniform(*tiny.norms, shape).astype(np.float32)
         return redraw(name, shape, generator)
 
     return drawn

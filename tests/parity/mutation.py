@@ -24,7 +24,7 @@ ROUNDING = 1e-4
 def outputs_of(config: Mapping[str, Any], arrays: Tensors, inputs: Inputs | None) -> Any:
     """The encoder, what it was fed, and its outputs."""
     encoder = load_encoder(config, as_tensors(arrays))
-    fed = inputs or random_inputs(encoder.spec.contract, [12, 5])
+    fed = inputs or random_inputs(encoder.spec.contract, [12, 5, 8, 3, 10, 1])
     return encoder, fed, evaluate(encoder.spec, encoder.weights, encoder.task, fed)
 
 

@@ -16,6 +16,9 @@ PositionRule = Literal["absolute", "after_padding"]
 PoolMode = Literal["mean", "cls", "max"]
 # `layer`: LayerNorm. `affine`: x * weight + bias alone, which MobileBERT calls NoNorm.
 NormKind = Literal["layer", "affine"]
+# What a Bottleneck makes queries, keys and values of. `narrow`: the narrowed input. `shared`: queries and
+# keys of an input that is narrowed for them alone, values of the wide one. `wide`: the wide input.
+AttentionInputs = Literal["narrow", "shared", "wide"]
 
 
 def linear_weights(name: str, inputs: int, outputs: int, *, bias: bool = True) -> dict[str, Shape]:
@@ -186,6 +189,61 @@ class FeedForward:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bottleneck:
+    """A layer that works narrower than what it takes (MobileBERT): x is narrowed, attention and feed-forward
+    blocks work on that, and the result is widened again: norm(x + output(feed_forwards(attention(x)))).
+
+    Attributes:
+        hidden_size: channels that it takes and gives.
+        inner_size: channels that its blocks work with.
+        attention_inputs: what queries, keys and values are made of; the residual of the attention is the
+            narrowed input in any case.
+    """
+
+    name: str
+    hidden_size: int
+    inner_size: int
+    attention_inputs: AttentionInputs
+    attention: SelfAttention
+    feed_forwards: tuple[FeedForward, ...]
+    epsilon: float
+    norm: NormKind = "layer"
+
+    @property
+    def outputs(self) -> int:
+        """Channels of what comes out."""
+        return self.hidden_size
+
+    @property
+    def blocks(self) -> tuple[SelfAttention | FeedForward, ...]:
+        """The blocks that work on the narrowed input."""
+        return (self.attention, *self.feed_forwards)
+
+    @property
+    def narrowings(self) -> tuple[str, ...]:
+        """Names of its linear layers from wide to narrow, each with a norm behind it."""
+        names = (f"{self.name}.input", f"{self.name}.attention_input")
+        return names if self.attention_inputs == "shared" else names[:1]
+
+    def weights(self) -> dict[str, Shape]:
+        """Name -> shape."""
+        weights: dict[str, Shape] = {}
+        for name in self.narrowings:
+            weights |= linear_weights(name, self.hidden_size, self.inner_size)
+            weights |= norm_weights(f"{name}.norm", self.inner_size)
+        for block in self.blocks:
+            weights |= block.weights()
+        weights |= linear_weights(f"{self.name}.output", self.inner_size, self.hidden_size)
+        return weights | norm_weights(f"{self.name}.output.norm", self.hidden_size)
+
+    def matmul_flops(self, batch: int, sequence: int) -> int:
+        """Floating point operations in matrix products: narrowing, its blocks, widening."""
+        linear_layers = len(self.narrowings) + 1
+        own = batch * sequence * 2 * linear_layers * self.hidden_size * self.inner_size
+        return own + sum(block.matmul_flops(batch, sequence) for block in self.blocks)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FirstToken:
     """The first token's vector: (batch, sequence, hidden) -> (batch, hidden)."""
 
@@ -302,6 +360,7 @@ Block = (
     Embeddings
     | SelfAttention
     | FeedForward
+    | Bottleneck
     | FirstToken
     | Dense
     | LayerNorm
@@ -316,6 +375,7 @@ BLOCKS: dict[str, type[Any]] = {
         Embeddings,
         SelfAttention,
         FeedForward,
+        Bottleneck,
         FirstToken,
         Dense,
         LayerNorm,
@@ -334,9 +394,15 @@ def outputs_of(body: tuple[Block, ...]) -> int:
 
 
 def block_to_json(block: Block) -> dict[str, Any]:
-    """A block as plain data, `{"block": "Dense", "name": ..., ...}`."""
-    values = {field.name: getattr(block, field.name) for field in fields(block)}
+    """A block as plain data, `{"block": "Dense", "name": ..., ...}`; so are blocks inside it."""
+    values = {field.name: _plain(getattr(block, field.name)) for field in fields(block)}
     return {"block": type(block).__name__, **values}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_plain(each) for each in value)
+    return block_to_json(value) if type(value).__name__ in BLOCKS else value
 
 
 def block_from_json(data: dict[str, Any]) -> Block:
@@ -345,6 +411,12 @@ def block_from_json(data: dict[str, Any]) -> Block:
     Raises:
         KeyError: a block that this version doesn't know.
     """
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    values = {key: _unplain(value) for key, value in data.items()}
     made: Block = BLOCKS[str(values.pop("block"))](**values)
     return made
+
+
+def _unplain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(_unplain(each) for each in value)
+    return block_from_json(value) if isinstance(value, dict) else value

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from encoderkit.encoders.blocks import (
     Block,
+    Bottleneck,
     Dense,
     Embeddings,
     FeedForward,
@@ -124,6 +125,21 @@ def _feed_forward(ops: Ops[T], block: FeedForward, x: T, inputs: Inputs[T]) -> T
     return _behind(ops, block, ops.add(_part(ops, block, "down", inner), x))
 
 
+def _bottleneck(ops: Ops[T], block: Bottleneck, x: T, inputs: Inputs[T]) -> T:
+    narrowed = [
+        _norm(ops, f"{name}.norm", _linear(ops, name, x), block.epsilon, block.norm)
+        for name in block.narrowings
+    ]
+    narrow = narrowed[0]
+    sources = {"narrow": (narrow, narrow), "shared": (narrowed[-1], x), "wide": (x, x)}
+    with ops.scope(block.attention.name):
+        hidden = _attention(ops, block.attention, *sources[block.attention_inputs], narrow, inputs)
+    for feed_forward in block.feed_forwards:
+        hidden = expand_block(ops, feed_forward, hidden, inputs)
+    name = f"{block.name}.output"
+    return _norm(ops, f"{name}.norm", ops.add(_linear(ops, name, hidden), x), block.epsilon, block.norm)
+
+
 def _first_token(ops: Ops[T], block: FirstToken, x: T, inputs: Inputs[T]) -> T:
     return ops.first_token(x)
 
@@ -213,6 +229,7 @@ EXPANSIONS: dict[type, Callable[..., Any]] = {
     Embeddings: _embeddings,
     SelfAttention: _self_attention,
     FeedForward: _feed_forward,
+    Bottleneck: _bottleneck,
     FirstToken: _first_token,
     Dense: _dense,
     LayerNorm: _layer_norm,

@@ -16,7 +16,7 @@ from encoderkit.encoders.families import FAMILIES, load_family
 from encoderkit.encoders.families.family import Body, Config, Family
 from encoderkit.encoders.families.heads import HeadDefinition, HeadFacts
 from encoderkit.encoders.spec import EncoderSpec, Head
-from encoderkit.encoders.weights import Tensor, Weights, random_head_weights
+from encoderkit.encoders.weights import JoinedTensor, Tensor, Weights, random_head_weights
 from encoderkit.errors import CheckpointError, OptionError, UnsupportedModelError
 from encoderkit.spec import Task, TaskChoice
 
@@ -160,6 +160,8 @@ class _Names:
         Raises:
             CheckpointError: it is missing or has another shape.
         """
+        if weight in self.family.joined:
+            return self._joined(weight, shape)
         name = self.find(weight)
         if name is None:
             raise self._missing(weight)
@@ -176,6 +178,21 @@ class _Names:
             )
         self.taken.add(name)
         return tensor
+
+    def _joined(self, weight: str, shape: Shape) -> Tensor:
+        left, right = self.family.joined[weight]
+        name = self.find(left)
+        if name is None:
+            raise self._missing(left)
+        rows, columns = shape[0], self.tensors[name].shape[-1]
+        return JoinedTensor(
+            left=self.tensor(left, (rows, columns)),
+            right=self.tensor(right, (shape[1] - columns, rows)),
+        )
+
+    def sources(self, weight: str) -> set[str | None]:
+        """The tensors that `weight` is made of, None for a missing one."""
+        return {self.find(part) for part in self.family.joined.get(weight, (weight,))}
 
     def _missing(self, weight: str) -> CheckpointError:
         expected = self.family.checkpoint_names(weight)[0]
@@ -230,10 +247,10 @@ def _own_tensors(head: Head, body: Body, names: _Names, *, must: bool) -> set[st
     """The tensors of a head that aren't the body's; None when one is missing (unless it `must` be)."""
     shared = {name for block in body.blocks for name in block.weights()}
     own = {name for block in head.blocks for name in block.weights()} - shared
-    found = {names.find(name) for name in own}
+    found = {tensor for name in own for tensor in names.sources(name)}
     if None in found and not must:
         return None
-    return {name for name in found if name is not None}
+    return {name for name in found if name is not None} - {names.find(name) for name in shared}
 
 
 def _head_facts(config: Config, body: Body, names: _Names) -> HeadFacts:

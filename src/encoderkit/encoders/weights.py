@@ -43,6 +43,37 @@ class RandomTensor:
         return (state.standard_normal(self.shape) * 0.02).astype(np.float32)
 
 
+@dataclass(frozen=True, kw_only=True)
+class JoinedTensor:
+    """A weight that a checkpoint keeps in two tensors.
+
+    Attributes:
+        left: its left columns (rows, columns).
+        right: its other columns, stored as rows (other columns, rows).
+    """
+
+    left: Tensor
+    right: Tensor
+
+    @property
+    def shape(self) -> Shape:
+        """(rows, all columns)."""
+        return (self.left.shape[0], self.left.shape[1] + self.right.shape[0])
+
+    @property
+    def dtype(self) -> str:
+        """Theirs, or float32 where they differ."""
+        return self.left.dtype if self.left.dtype == self.right.dtype else "float32"
+
+    def read(self, *, raw: bool = False) -> Array:
+        """(shape) values; bfloat16 as its bits where `raw`, else widened to float32."""
+        raw = raw and self.left.dtype == self.right.dtype
+        parts = [self.left.read(raw=raw), self.right.read(raw=raw).T]
+        if self.left.dtype != self.right.dtype:
+            parts = [part.astype(np.float32) for part in parts]
+        return np.concatenate(parts, axis=1)
+
+
 def random_head_weights(head: Head, present: Weights) -> dict[str, Tensor]:
     """The weights of a random head that `present` (the stored ones) doesn't already hold."""
     assert head.seed is not None

@@ -9,6 +9,7 @@ from encoderkit.lazy import Entry
 FAMILIES: dict[str, Entry] = {
     "albert": Entry(target="encoderkit.encoders.families.albert:FAMILY", summary="ALBERT"),
     "electra": Entry(target="encoderkit.encoders.families.electra:FAMILY", summary="ELECTRA"),
+    "mobilebert": Entry(target="encoderkit.encoders.families.mobilebert:FAMILY", summary="MobileBERT"),
     "bert": Entry(
         target="encoderkit.encoders.families.bert:FAMILY",
         summary="BERT and what is stored like it: MiniLM, BGE, E5, FinBERT ...",

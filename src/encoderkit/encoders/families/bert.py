@@ -9,11 +9,14 @@ from encoderkit.encoders.families.heads import spans, text_classes, token_classe
 from encoderkit.errors import UnsupportedModelError
 
 
-def layers(config: Config, hidden: int, epsilon: float) -> tuple[Block, ...]:
-    """The post-norm layers that BERT and RoBERTa share."""
-    heads = config.integer("num_attention_heads", 12, low=1)
+def layers(
+    config: Config, hidden: int, epsilon: float, *, heads: int = 12, inner: int = 3072
+) -> tuple[Block, ...]:
+    """The post-norm layers that BERT, RoBERTa and ELECTRA share; `heads` and `inner` are the defaults of
+    num_attention_heads and intermediate_size."""
+    heads = config.integer("num_attention_heads", heads, low=1)
     config.check_heads(hidden, heads)
-    inner = config.integer("intermediate_size", 3072, low=1)
+    inner = config.integer("intermediate_size", inner, low=1)
     activation = config.activation("hidden_act", "gelu")
     blocks: list[Block] = []
     for layer in range(config.integer("num_hidden_layers", 12, low=1)):

@@ -43,7 +43,7 @@ def _body(config: Config) -> Body:
         padding_id=embeddings.padding_id,
     )
     return Body(
-        blocks=(*blocks, *layers(config, hidden, epsilon)),
+        blocks=(*blocks, *layers(config, hidden, epsilon, heads=4, inner=1024)),
         contract=contract,
         activation=config.activation("hidden_act", "gelu"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from encoderkit.encoders.blocks import Activation, Block, Embeddings, outputs_of
@@ -158,6 +158,8 @@ class Family:
         names: our weight name -> the checkpoint's names that may hold it, the first one present counts.
             `{layer}` stands for a layer's number, `{inner}` for a second number behind it. Names of the
             body without prefix.
+        joined: our weight name -> the two of `names` that it is put together from: the left columns, as they
+            are, and the right ones, which are stored as rows.
         dead: patterns of tensors that no output depends on, and why.
         classes: pattern of its class names in config.json's `architectures`.
         signature: patterns that all match some tensor name of this family: with the class name, where
@@ -172,6 +174,7 @@ class Family:
     dead: Mapping[str, str]
     classes: str
     signature: tuple[str, ...]
+    joined: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def may_hold(self, architecture: str, tensors: Collection[str]) -> bool:
         """Whether a checkpoint is of this family by its class name (empty: not said) and its tensor names."""

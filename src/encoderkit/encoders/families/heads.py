@@ -94,16 +94,14 @@ def token_classes(evidence: str) -> HeadDefinition:
     )
 
 
-def text_classes(dense: str, output: str, activation: Activation, evidence: str) -> HeadDefinition:
-    """Text classification: first token, a dense layer called `dense`, a linear layer called `output`."""
+def text_classes(dense: str | None, output: str, activation: Activation, evidence: str) -> HeadDefinition:
+    """Text classification: first token, a dense layer called `dense` (None: there is none), a linear layer
+    called `output`."""
 
     def build(facts: HeadFacts) -> tuple[Block, ...]:
         size = facts.hidden_size
-        return (
-            FirstToken(),
-            Dense(name=dense, inputs=size, outputs=size, activation=activation),
-            Dense(name=output, inputs=size, outputs=facts.labels),
-        )
+        pooler = (Dense(name=dense, inputs=size, outputs=size, activation=activation),) if dense else ()
+        return (FirstToken(), *pooler, Dense(name=output, inputs=size, outputs=facts.labels))
 
     return HeadDefinition(
         task="text-classification",
