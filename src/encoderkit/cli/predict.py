@@ -13,7 +13,7 @@ from encoderkit.options import PredictJob
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from encoderkit.verbs.predict import Answered
+    from encoderkit.verbs.answered import Answered
 
 SOME_FAILED = 1
 
@@ -41,7 +41,9 @@ def _line(answered: Answered) -> str:
         line += typer.style("  (truncated: its end wasn't read)", fg="yellow")
     if reference is not None and reference.answer is not None:
         same = prediction.answer.agrees(reference.answer)
-        line += "  fp32: " + (reference.answer.text() if same else typer.style(reference.answer.text(), fg="yellow"))
+        line += "  fp32: " + (
+            reference.answer.text() if same else typer.style(reference.answer.text(), fg="yellow")
+        )
     return line
 
 
@@ -58,9 +60,10 @@ def _tables(envelope: dict[str, Any]) -> Iterable[Table]:
 
 def _rows(envelope: dict[str, Any]) -> Iterable[tuple[str, str]]:
     result = envelope["result"]
+    resumed = f" after {result['resumed']} that were there" if result["resumed"] else ""
     failed = f", {result['failed']} failed" if result["failed"] else ""
     cut = f", {result['truncated']} truncated" if result["truncated"] else ""
-    yield "items", f"{result['items']}{failed}{cut}"
+    yield "items", f"{result['items']}{resumed}{failed}{cut}"
     yield (
         "speed",
         f"{result['items_per_second']:,.1f} items/s, {result['tokens_per_second']:,.0f} tokens/s, "

@@ -131,11 +131,12 @@ def _run_rows(envelope: dict[str, Any]) -> Iterable[tuple[str, str | Text]]:
     )
     yield "peak memory", f"{result['peak_memory_mb']:.0f} MB"
     gflops = result["gflops"]
-    yield (
-        "achieved",
-        f"{gflops['achieved']:.0f} GFLOP/s, {gflops['share']:.0%} of the best float32 GEMM measured "
-        f"({gflops['best_gemm']:.0f})",
-    )
+    if gflops is not None:
+        yield (
+            "achieved",
+            f"{gflops['achieved']:.0f} GFLOP/s, {gflops['share']:.0%} of the best float32 GEMM measured "
+            f"({gflops['best_gemm']:.0f})",
+        )
     yield "padding", f"{result['padding_share']:.1%} of the tokens computed"
     kernels = ", ".join(f"{count} x {name}" for name, count in precision["kernels"].items())
     yield "precision", f"asked {precision['requested']}, executed {precision['executed']} ({kernels})"

@@ -26,7 +26,8 @@ TEXT_TASKS: dict[TextTaskName, Entry] = {
         target="encoderkit.tasks.fill_mask:FillMask", summary="what fits where a text is masked"
     ),
     "feature-extraction": Entry(
-        target="encoderkit.tasks.embeddings:FeatureExtraction", summary="the vector of a text or of its tokens"
+        target="encoderkit.tasks.embeddings:FeatureExtraction",
+        summary="the vector of a text or of its tokens",
     ),
     "sentence-similarity": Entry(
         target="encoderkit.tasks.embeddings:SentenceSimilarity", summary="how close two texts are"

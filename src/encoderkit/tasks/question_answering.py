@@ -120,17 +120,12 @@ class SpanAnswer:
         """Whether the other answer has the same text."""
         return self.best.answer == other.best.answer
 
-    def agrees(self, other: SpanAnswer) -> bool:
-        """Whether the answer is the same text."""
-        return self.best.answer == other.best.answer
-
 
 class QuestionAnswering:
     """Questions and contexts of any length in, spans of the context out."""
 
     name: TextTaskName = "question-answering"
     fields: tuple[str, ...] = ("question", "context")
-    optional_fields: tuple[str, ...] = ()
     optional_fields: tuple[str, ...] = ()
     graph_task: Task = "question-answering"
 

@@ -13,7 +13,15 @@ from encoderkit.options import PredictOptions
 from encoderkit.spec import Task, TextTaskName
 from encoderkit.tasks.embeddings import cosine
 from encoderkit.tasks.fitting import encode_fitting, refuse_windows
-from encoderkit.tasks.task import Encoded, Model, Outputs, Record, read_fields, require_characters, require_words
+from encoderkit.tasks.task import (
+    Encoded,
+    Model,
+    Outputs,
+    Record,
+    read_fields,
+    require_characters,
+    require_words,
+)
 from encoderkit.tasks.text_classification import SCORES, score_function
 
 

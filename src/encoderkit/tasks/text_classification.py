@@ -145,7 +145,9 @@ class TextClassification:
                 continue
             texts = [items[place].text for place in places]
             pairs = [items[place].pair or "" for place in places] if paired else None
-            for place, each in zip(places, encode_fitting(self._model, self._options, texts, pairs), strict=True):
+            for place, each in zip(
+                places, encode_fitting(self._model, self._options, texts, pairs), strict=True
+            ):
                 made[place] = each if isinstance(each, InputError) else _one(each)
         return [each for each in made if each is not None]
 

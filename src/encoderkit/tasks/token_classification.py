@@ -139,17 +139,13 @@ class TokenClassification:
         """The windows of each text; see the protocol."""
         length, stride = self._model.max_length, self._stride
         windows = self._model.tokenizer.windows(items, max_length=length, stride=stride, cut="first")
-        return [
-            Encoded(sequences=tuple(each), state=text) for text, each in zip(items, windows, strict=True)
-        ]
+        return [Encoded(sequences=tuple(each), state=text) for text, each in zip(items, windows, strict=True)]
 
     def decode(self, encoded: Encoded[str], outputs: Sequence[Outputs]) -> Entities:
         """The entities; see the protocol."""
         source = encoded.state
         pieces: list[_Piece] = []
-        for window, kept, each in zip(
-            encoded.sequences, self._kept(encoded.sequences), outputs, strict=True
-        ):
+        for window, kept, each in zip(encoded.sequences, self._kept(encoded.sequences), outputs, strict=True):
             pieces += self._pieces(source, window, kept, softmax(each["logits"][kept]))
         if self._strategy not in ("none", "simple"):
             pieces = _words(pieces, _AGREE[self._strategy])

@@ -2,64 +2,48 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import tee
 from pathlib import Path
 from typing import Any
 
-from encoderkit.artifact.manifest import SourceRecord
 from encoderkit.errors import InputError, OptionError
-from encoderkit.events import Facts, Listener, Progress, Stage, ignore
+from encoderkit.events import Listener, Progress, Stage, ignore
 from encoderkit.options import PredictJob
-from encoderkit.records.read import count_records, fingerprint, open_records
+from encoderkit.records.read import count_records, open_records
 from encoderkit.records.record import BadRecord, Record
 from encoderkit.records.write import ResultFile
 from encoderkit.results.machine import machine_facts
 from encoderkit.results.report import Envelope
-from encoderkit.results.squad import SquadScores, score_answers
+from encoderkit.verbs.answered import Answered, Totals
 from encoderkit.verbs.predictor import Predictor
-from encoderkit.verbs.stream import Prediction, StageTimes, StreamFacts
+from encoderkit.verbs.stream import Prediction, StreamFacts
 
 STDIN = Path("-")
 # How often the listener is told.
 TICK_SECONDS = 0.1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answered:
-    """An item and what became of it.
-
-    Attributes:
-        number: its place in the data: a line, or an index from 1.
-        id: what the data calls it, or None.
-        reference: the float32 graph's prediction, where one was asked for.
-    """
-
-    number: int
-    id: str | None
-    prediction: Prediction
-    reference: Prediction | None
-
-    @property
-    def name(self) -> str:
-        """The id, else the number."""
-        return str(self.number) if self.id is None else self.id
-
-    def to_json(self) -> dict[str, Any]:
-        """The item as it is written."""
-        result: dict[str, Any] = {"number": self.number}
-        if self.id is not None:
-            result["id"] = self.id
-        result |= self.prediction.to_json()
-        answer, reference = self.prediction.answer, self.reference
-        if answer is not None and reference is not None and reference.answer is not None:
-            result |= {"reference": reference.answer.to_json(), "agrees": answer.agrees(reference.answer)}
-        return result
+# Options that don't change an answer: a job may be continued with others.
+_INDIFFERENT = frozenset(
+    {
+        "cores",
+        "data",
+        "force",
+        "instances",
+        "model",
+        "objective",
+        "output",
+        "resume",
+        "revision",
+        "token_budget",
+        "workdir",
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,38 +52,11 @@ class PredictResult:
 
     Attributes:
         failed: items that gave an error instead of an answer.
-        envelope: totals, and the items themselves where no file was asked for.
+        envelope: totals, and the items themselves where they went nowhere else.
     """
 
     failed: int
     envelope: Envelope
-
-
-@dataclass(kw_only=True)
-class _Totals:
-    """What is counted up over the items of a job."""
-
-    facts: StreamFacts = field(default_factory=StreamFacts)
-    times: StageTimes = StageTimes()
-    agreeing: int = 0
-    compared: int = 0
-    answers: dict[str, str] = field(default_factory=dict)
-    reference_answers: dict[str, str] = field(default_factory=dict)
-    expected: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, record: Record | BadRecord, answered: Answered) -> None:
-        """Count an item."""
-        prediction, reference = answered.prediction, answered.reference
-        self.times = self.times.plus(prediction.times)
-        if prediction.answer is not None and reference is not None and reference.answer is not None:
-            self.compared += 1
-            self.agreeing += prediction.answer.agrees(reference.answer)
-        if isinstance(record, Record) and "answers" in record.values:
-            key = str(record.number)
-            self.expected[key] = record.values["answers"]
-            for answers, given in ((self.answers, prediction), (self.reference_answers, reference)):
-                if given is not None and given.answer is not None:
-                    answers[key] = given.answer.to_json()["answer"]
 
 
 def predict(
@@ -108,38 +65,36 @@ def predict(
     """Answer every item of a job.
 
     Args:
-        show: given every result as it comes; what it was given isn't collected.
+        show: given every item as it is answered, where there is no --output; what it was given isn't
+            collected.
 
     Raises:
         UserError: the model, the task, an option or the data can't be used; says why.
-        InputError: a single item was given, and it can't be worked on.
+        InputError: one item was given on the command line, and it can't be worked on.
         StorageError: the results can't be written.
         RuntimeFailure: the runtime broke.
     """
     _refuse_contradictions(job)
-    with ExitStack() as open_, Predictor(job, compare=job.compare is not None, listen=listen) as predictor:
-        records = _records(job, predictor)
-        sink = None if job.output is None else open_.enter_context(_output(job, predictor))
+    with ExitStack() as held, Predictor(job, compare=job.compare is not None, listen=listen) as predictor:
+        records, totals, kept = _records(job, predictor), Totals(), list[dict[str, Any]]()
+        sink = None if job.output is None else held.enter_context(_result_file(job, predictor))
         if sink is not None:
-            _skip(records, sink.done)
+            totals.go_on(sink, records)
         listen(Stage("predict", predictor.task))
-        totals, kept = _Totals(), list[dict[str, Any]]()
         started = time.perf_counter()
-        answered = _answered(predictor, records, totals, compare=job.compare is not None, listen=listen)
-        for record, each in answered:
-            totals.add(record, each)
+        for record, answered in _telling(_answered(job, predictor, records, totals), job, totals, listen):
+            result = answered.to_json()
+            totals.add(record, answered, result)
             if sink is not None:
-                sink.append(each.to_json())
+                sink.append(result)
             elif show is not None:
-                show(each)
+                show(answered)
             else:
-                kept.append(each.to_json())
+                kept.append(result)
+        seconds = time.perf_counter() - started
         if sink is not None:
             sink.finish()
-        seconds = time.perf_counter() - started
-        return PredictResult(
-            failed=totals.facts.failed, envelope=_envelope(job, predictor, totals, seconds, kept)
-        )
+        return PredictResult(failed=totals.failed, envelope=_envelope(job, predictor, totals, seconds, kept))
 
 
 def _refuse_contradictions(job: PredictJob) -> None:
@@ -148,59 +103,56 @@ def _refuse_contradictions(job: PredictJob) -> None:
     Raises:
         OptionError: names them.
     """
-    given = [
-        flag
-        for flag, value in (
-            ("TEXT", job.texts if job.query is None else ()),
-            ("--question", job.question or job.context),
-            ("--query", job.query),
-            ("--data", job.data),
-        )
-        if value
-    ]
+    ways = {
+        "TEXT": job.texts if job.query is None else (),
+        "--question": job.question or job.context,
+        "--query": job.query,
+        "--data": job.data,
+    }
+    given = [flag for flag, value in ways.items() if value]
     if len(given) > 1:
         raise OptionError(
             f"items are given by {' and by '.join(given)}, expected one way", hint="Leave the others out"
         )
     if (job.question is None) != (job.context is None):
-        lacking = "--context" if job.context is None else "--question"
-        raise OptionError(f"--question and --context belong together, and {lacking} is missing")
-    for flag, value in (("--resume", job.resume), ("--columns", job.columns is not None)):
-        needed = "--output" if flag == "--resume" else "--data"
-        if value and (job.output if flag == "--resume" else job.data) is None:
+        missing = "--context" if job.context is None else "--question"
+        raise OptionError(f"--question and --context belong together, and {missing} isn't given")
+    for flag, wanted, needed, found in (
+        ("--resume", job.resume, "--output", job.output),
+        ("--columns", job.columns, "--data", job.data),
+        ("--text-pair", job.text_pair, "TEXT", job.texts),
+        ("--query", job.query, "TEXT", job.texts),
+    ):
+        if wanted and not found:
             raise OptionError(f"{flag} needs {needed}", hint=f"Add {needed}, or leave {flag} out")
 
 
-def _given(job: PredictJob) -> list[Record] | None:
-    """The items of the command line itself, or None where they come from a file or standard input."""
+def _given(job: PredictJob) -> list[Record]:
+    """The items of the command line itself; none where they come from a file or standard input."""
+    values: list[dict[str, Any]]
     if job.question is not None:
         values = [{"question": job.question, "context": job.context}]
     elif job.query is not None:
         values = [{"query": job.query, "documents": list(job.texts)}]
     elif job.text_pair is not None:
         values = [{"text": text, "text_pair": job.text_pair} for text in job.texts]
-    elif job.texts:
-        values = [{"text": text} for text in job.texts]
     else:
-        return None
-    return [Record(number, None, dict(each)) for number, each in enumerate(values, 1)]
+        values = [{"text": text} for text in job.texts]
+    return [Record(number, None, each) for number, each in enumerate(values, 1)]
 
 
 def _records(job: PredictJob, predictor: Predictor) -> Iterator[Record | BadRecord]:
     given = _given(job)
-    if given is not None:
+    if given:
         return iter(given)
-    stream = job.data is None or job.data == STDIN
     if job.data is None and sys.stdin.isatty():
         raise OptionError(
-            f"there is nothing to work on: this task needs {' and '.join(predictor.fields)}",
+            f"there is nothing to work on: {predictor.task} needs {' and '.join(predictor.fields)}",
             hint="Give texts, --data FILE, or pipe lines in; `encoderkit predict --help` has examples",
         )
-    source = sys.stdin if stream else job.data
-    assert source is not None
-    return open_records(
-        source, predictor.fields, optional=predictor.optional_fields, columns=_columns(job.columns)
-    )
+    source = sys.stdin if job.data is None or job.data == STDIN else job.data
+    columns, optional = _columns(job.columns), predictor.optional_fields
+    return open_records(source, predictor.fields, optional=optional, columns=columns)
 
 
 def _columns(text: str | None) -> dict[str, str]:
@@ -213,11 +165,28 @@ def _columns(text: str | None) -> dict[str, str]:
     for part in parts:
         if not all(part.partition("=")):
             raise OptionError(f"--columns holds {part!r}, expected field=column")
-    return {name: column for name, _, column in (part.partition("=") for part in parts)}
+    return {name.strip(): column.strip() for name, _, column in (part.partition("=") for part in parts)}
+
+
+def _result_file(job: PredictJob, predictor: Predictor) -> ResultFile:
+    """Where the results go; a job is continued only with what gives the same answers."""
+    assert job.output is not None
+    facts = {
+        "model": predictor.fingerprint,
+        "task": predictor.task,
+        "runtime": predictor.runtime.facts.runtime,
+        "options": {
+            each.name: getattr(job, each.name)
+            for each in dataclasses.fields(job)
+            if each.name not in _INDIFFERENT
+        },
+    }
+    source = None if job.data is None or job.data == STDIN else job.data
+    return ResultFile(job.output, facts=facts, source=source, resume=job.resume, force=job.force)
 
 
 def _answered(
-    predictor: Predictor, records: Iterator[Record | BadRecord], totals: _Totals, *, compare: bool, listen: Listener
+    job: PredictJob, predictor: Predictor, records: Iterator[Record | BadRecord], totals: Totals
 ) -> Iterator[tuple[Record | BadRecord, Answered]]:
     """Every item with what became of it."""
     waiting: deque[Record | BadRecord] = deque()
@@ -227,15 +196,13 @@ def _answered(
             waiting.append(record)
             yield InputError(record.why) if isinstance(record, BadRecord) else record.values
 
-    told = time.perf_counter()
-    for prediction, reference in _predictions(predictor, inputs(), totals.facts, compare=compare):
+    alone = len(_given(job)) == 1
+    for prediction, reference in _predictions(predictor, inputs(), totals.facts, compare=bool(job.compare)):
+        if alone and prediction.error is not None:
+            raise prediction.error
         record = waiting.popleft()
         name = record.id if isinstance(record, Record) else None
         yield record, Answered(number=record.number, id=name, prediction=prediction, reference=reference)
-        now = time.perf_counter()
-        if now - told >= TICK_SECONDS:
-            listen(Progress(totals.facts.items, None, "items"))
-            told = now
 
 
 def _predictions(
@@ -247,31 +214,27 @@ def _predictions(
     return zip(predictor.stream(first, facts=facts), predictor.stream_reference(second), strict=True)
 
 
+def _telling(
+    answered: Iterator[tuple[Record | BadRecord, Answered]],
+    job: PredictJob,
+    totals: Totals,
+    listen: Listener,
+) -> Iterator[tuple[Record | BadRecord, Answered]]:
+    """The same, while a listener is told how far it has got."""
+    total = len(_given(job)) or (None if job.data in (None, STDIN) else count_records(job.data))
+    told = 0.0
+    for done, each in enumerate(answered, totals.resumed + 1):
+        yield each
+        now = time.perf_counter()
+        if now - told >= TICK_SECONDS:
+            listen(Progress(done, total, "items"))
+            told = now
+
+
 def _envelope(
-    job: PredictJob, predictor: Predictor, totals: _Totals, seconds: float, kept: list[dict[str, Any]]
+    job: PredictJob, predictor: Predictor, totals: Totals, seconds: float, kept: list[dict[str, Any]]
 ) -> Envelope:
-    facts, executed = totals.facts, predictor.runtime.facts
-    result: dict[str, Any] = {
-        "items": facts.items,
-        "failed": facts.failed,
-        "truncated": facts.truncated,
-        "sequences": facts.sequences,
-        "tokens": facts.tokens,
-        "executions": facts.executions,
-        "padding_share": facts.padding_share,
-        "seconds": seconds,
-        "items_per_second": facts.items / seconds,
-        "tokens_per_second": facts.tokens / seconds,
-        "mean_times": totals.times.divided(max(facts.items, 1)).to_json(),
-        "output": None if job.output is None else str(job.output),
-    }
-    if job.compare:
-        result["compared"] = {"with": job.compare, "items": totals.compared, "agreeing": totals.agreeing}
-    scores = _scores(job, totals)
-    if scores:
-        result["scores"] = {name: each.to_json() for name, each in scores.items()}
-    if job.output is None:
-        result["predictions"] = kept
+    executed = predictor.runtime.facts
     return Envelope(
         verb="predict",
         model=job.model,
@@ -284,16 +247,34 @@ def _envelope(
         machine=machine_facts().to_json(),
         artifact=str(predictor.artifact),
         warnings=list(predictor.warnings),
-        result=result,
+        result=_totals(job, totals, seconds) | ({} if job.output else {"predictions": kept}),
     )
 
 
-def _scores(job: PredictJob, totals: _Totals) -> dict[str, SquadScores]:
-    """SQuAD's scores where the data brings answers; by the rules of 2.0 where some question has none."""
-    if not totals.expected:
-        return {}
-    version = "1.1" if all(totals.expected.values()) and not job.no_answer else "2.0"
-    scores = {"answers": score_answers(totals.answers, totals.expected, version=version)}
+def _totals(job: PredictJob, totals: Totals, seconds: float) -> dict[str, Any]:
+    facts = totals.facts
+    result: dict[str, Any] = {
+        "items": facts.items,
+        "resumed": totals.resumed,
+        "failed": totals.failed,
+        "truncated": facts.truncated,
+        "sequences": facts.sequences,
+        "tokens": facts.tokens,
+        "executions": facts.executions,
+        "padding_share": facts.padding_share,
+        "seconds": seconds,
+        "items_per_second": facts.items / seconds,
+        "tokens_per_second": facts.tokens / seconds,
+        "mean_times": totals.times.divided(max(facts.items, 1)).to_json(),
+        "output": None if job.output is None else str(job.output),
+    }
     if job.compare:
-        scores["reference"] = score_answers(totals.reference_answers, totals.expected, version=version)
-    return scores
+        result["compared"] = {
+            "with": job.compare,
+            "items": totals.compared,
+            "agreeing": totals.agreeing,
+        }
+    scores = totals.spans.totals(no_answer=job.no_answer)
+    if scores:
+        result["scores"] = {name: each.to_json() for name, each in scores.items()}
+    return result

@@ -58,6 +58,7 @@ class Predictor:
         runtime: what executes it, compiled.
         warnings: what a user should know of this model and machine.
         artifact: the folder of the model's artifact.
+        fingerprint: what the answers depend on in it, as a sha256 in hex.
     """
 
     def __init__(self, options: PredictOptions, *, compare: bool = False, listen: Listener = ignore) -> None:
@@ -78,6 +79,7 @@ class Predictor:
         self.task: TextTaskName = ready.task.name
         self.plan = _plan(options, ready.model)
         self.artifact = ready.model.artifact.folder
+        self.fingerprint = ready.stored.record.key
         listen(Stage("compile", f"{name} {options.precision}"))
         cache = ready.model.artifact.compiled_folder(name, options.precision, self.plan.motif)
         compiled = compile_graph(name, ready.stored.graph, self.plan, cache=cache)
@@ -151,7 +153,7 @@ class Predictor:
             task=self._ready.task,
             runtime=runtime,
             budget=self.plan.token_budget,
-            has_segments=self._ready.model.spec.contract.segment_count > 0,
+            has_segments=self._ready.model.contract.segment_count > 0,
         )
         counted = facts or StreamFacts()
         return (
@@ -211,29 +213,29 @@ def _make_ready(options: PredictOptions, compare: bool, listen: Listener) -> _Re
         if compare:
             plain = dataclasses.replace(request, precision="fp32")
             reference = ensure_graph(model, plain, listen, external=external)
-        return _Ready(
-            model=model, task=task, tokenizer=known.tokenizer, stored=stored, reference=reference
-        )
+        return _Ready(model=model, task=task, tokenizer=known.tokenizer, stored=stored, reference=reference)
 
 
 def _known(options: PredictOptions, model: Prepared) -> Model:
     """What the task is told of the model."""
-    contract, facts = model.spec.contract, text_facts(model.artifact)
+    contract, facts = model.contract, text_facts(model.artifact)
     given, longest = options.max_length, contract.max_length
     if given is not None and given > longest:
         raise OptionError(
             f"--max-length is {given}, but this model's positions end at {longest}",
             hint=f"Use --max-length {longest} or less",
         )
+    tokenizer = open_tokenizer(model.artifact.folder / "model", facts.config)
+    stated = facts.sentence_length or tokenizer.model_max_length or longest
     return Model(
-        tokenizer=open_tokenizer(model.artifact.folder / "model", facts.config),
+        tokenizer=tokenizer,
         contract=contract,
         graph_task=model.task,
-        labels=model.spec.labels,
+        labels=model.labels,
         config=facts.config,
-        max_length=given or min(longest, facts.sentence_length or longest),
-        has_pooling=bool(model.spec.pooling),
-        normalized=bool(model.spec.pooling) and isinstance(model.spec.pooling[-1], Normalize),
+        max_length=given or min(longest, stated),
+        has_pooling=bool(model.pooling),
+        normalized=bool(model.pooling) and isinstance(model.pooling[-1], Normalize),
     )
 
 
@@ -256,7 +258,7 @@ def _plan(options: PredictOptions, model: Prepared) -> ExecutionPlan:
     return make_text_plan(
         options.objective,
         machine_facts(),
-        longest=model.spec.contract.max_length,
+        longest=model.contract.max_length,
         budget=options.token_budget,
         cores=options.cores,
         instances=options.instances,
@@ -265,7 +267,7 @@ def _plan(options: PredictOptions, model: Prepared) -> ExecutionPlan:
 
 def _warm_up(runtime: Runtime, model: Prepared) -> None:
     """Run a few short sequences, a pass an instance: the first executions are slow."""
-    contract = model.spec.contract
+    contract = model.contract
     longest = min(max(WARM_UP_LENGTHS), contract.max_length)
     tokens = np.arange(longest, dtype=np.int32) % contract.vocab_size
     rows = [tokens[:length] for length in WARM_UP_LENGTHS if length <= longest]

@@ -1,9 +1,9 @@
 """Items through a task and a runtime: tokenized ahead, sorted by length, cut by the token budget, answered in
 the order in which they came.
 
-Work is taken a window of items at a time. While the runtime executes one window, the next is tokenized in the
-background, and what has come back is decoded; nothing waits for a window to end. Memory holds two windows, so
-a job may be larger than memory.
+Work is taken a window of items at a time. While the runtime executes one window, the next is tokenized in
+the background, and what has come back is decoded; nothing waits for a window to end. Memory holds three
+windows at most, so a job may be larger than memory.
 """
 
 from __future__ import annotations
