@@ -46,7 +46,7 @@ class BenchmarkModel:
 
     def flops(self, batch: int, sequence: int) -> float:
         """Floating point operations in the matrix products of one execution."""
-        return self.prepared.spec.matmul_flops(self.prepared.task, batch=batch, sequence=sequence)
+        return batch * (self.prepared.origin.matmul_flops([sequence]) or 0)
 
 
 def open_model(name: str, workdir: Path) -> BenchmarkModel:

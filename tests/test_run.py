@@ -21,7 +21,7 @@ from encoderkit.emitters.onnx.emit import GraphRequest, emit
 from encoderkit.emitters.onnx.write import write_inline
 from encoderkit.errors import OptionError
 from encoderkit.options import RunOptions
-from encoderkit.verbs.prepare import stored_encoder
+from encoderkit.verbs.spec_origin import stored_encoder
 
 Tiny = Callable[..., Path]
 RUNTIMES = ["openvino", "onnxruntime"]

@@ -56,7 +56,7 @@ def export(options: ExportOptions, *, listen: Listener = ignore) -> ExportResult
     opset = options.opset or DEFAULT_OPSET
     check_opset(opset)
     with prepared(options, listen) as model:
-        _check_length(options.seq_length, model.spec.contract.max_length)
+        _check_length(options.seq_length, model.contract.max_length)
         started = time.perf_counter()
         request = GraphRequest(
             task=model.task,

@@ -44,13 +44,13 @@ def compare_with_reference(
     Raises:
         OptionError: transformers can't be the reference of this artifact.
     """
-    feeds = pad(work, model.spec.contract, batch=None, sequence=None)
+    feeds = pad(work, model.contract, batch=None, sequence=None)
     if options.verify == "transformers":
         expected, against = _transformers(model, feeds), "transformers"
     else:
         expected = run_unoptimized(_float32_graph(model, options, stored, listen).graph.path, feeds)
         against = "float32 graph, unoptimized"
-    per_token = model.spec.token_outputs(model.task)
+    per_token = model.origin.token_outputs(model.task)
     fidelity = {
         name: compare(
             np.concatenate([each.ravel() for each in got]),
@@ -91,5 +91,8 @@ def _transformers(model: Prepared, feeds: dict[str, npt.NDArray[np.int64]]) -> d
             hint="Leave --verify out, or name a checkpoint with that head",
         )
     evaluate = REFERENCE.load()
-    outputs: dict[str, FloatArray] = evaluate(model.source_folder, model.task, feeds, model.spec.pooling)
+    encoder = model.origin.encoder
+    outputs: dict[str, FloatArray] = evaluate(
+        model.source_folder, model.task, feeds, model.pooling, encoder.spec.family if encoder else ""
+    )
     return outputs

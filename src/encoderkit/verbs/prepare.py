@@ -1,4 +1,4 @@
-"""From a model's name to its artifact: source, checkpoint and encoder, stored under names of meaning."""
+"""From a model's name to its artifact: found, read, stored, and made ready for a task."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from encoderkit.artifact.location import artifact_folder, default_workdir
 from encoderkit.artifact.manifest import SourceRecord
 from encoderkit.artifact.store import Artifact
 from encoderkit.artifact.weights import stored_bytes, write_safetensors
-from encoderkit.encoders.load import Encoder, load_encoder
-from encoderkit.encoders.spec import EncoderSpec, Head
-from encoderkit.encoders.weights import Weights
-from encoderkit.errors import ArtifactError, CheckpointError, OptionError
+from encoderkit.encoders.blocks import Block
+from encoderkit.encoders.contract import InputContract
+from encoderkit.encoders.spec import EncoderSpec
+from encoderkit.errors import ArtifactError, CheckpointError, OptionError, UnsupportedModelError
 from encoderkit.events import Facts, Listener, Notice, Progress, Stage
 from encoderkit.files import locked, require_space, require_writable
 from encoderkit.options import ModelOptions
 from encoderkit.results.machine import machine_facts
 from encoderkit.results.report import versions
 from encoderkit.sources import Checkpoint, Source, as_path, open_source, read_checkpoint
-from encoderkit.sources.safetensors import open_safetensors
 from encoderkit.spec import Task
+from encoderkit.verbs.origin import ENCODER_FILE, WEIGHTS_FILE, HeadState, Known, Origin
+from encoderkit.verbs.spec_origin import read_spec, stored_spec
 
-ENCODER_FILE = "model/encoder.json"
-WEIGHTS_FILE = "model/weights.safetensors"
 CONFIG_FILE = "model/config.json"
 # Float32 weights while a graph is compiled: the graph's own, the runtime's packed copy, and a little.
 MEMORY_PER_WEIGHT_BYTE = 2.5
@@ -40,29 +39,56 @@ class Prepared:
 
     Attributes:
         artifact: where it lies; its lock is held.
-        spec: the encoder, with a head for `task` (random where the checkpoint has none).
-        weights: every weight that `task` needs.
-        task: what was asked for, `default` resolved.
+        origin: what its graphs are made from, with a head for the task (random where the checkpoint has
+            none).
         source_folder: the checkpoint's folder, or None when an artifact was named.
         load_seconds: time to find the model and bring its artifact up to date.
     """
 
     artifact: Artifact
-    spec: EncoderSpec
-    weights: Weights
-    task: Task
+    origin: Origin
     source_folder: Path | None
     load_seconds: float
 
     @property
-    def head(self) -> Head | None:
-        """The head for the task; None where the task needs none."""
-        return self.spec.head(self.task)
+    def task(self) -> Task:
+        """What was asked for, `default` resolved."""
+        return self.origin.task
 
     @property
-    def head_origin(self) -> Literal["checkpoint", "random", "none"]:
+    def contract(self) -> InputContract:
+        """What its graphs are fed."""
+        return self.origin.contract
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of a classifier's classes in the order of its logits."""
+        return self.origin.labels
+
+    @property
+    def pooling(self) -> tuple[Block, ...]:
+        """Sentence pooling as the checkpoint brings it; empty when it brings none."""
+        return self.origin.pooling
+
+    @property
+    def head_origin(self) -> HeadState:
         """`none` where the task needs no head."""
-        return self.head.origin if self.head else "none"
+        return self.origin.head
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """The encoder's spec, for what can't be done with a graph alone.
+
+        Raises:
+            UnsupportedModelError: the artifact has graphs, but no spec.
+        """
+        if self.origin.encoder is None:
+            raise UnsupportedModelError(
+                f"{self.artifact.folder} was made via torch: it has graphs, but not the definition of "
+                "the encoder that this needs",
+                hint="Only run, export and predict work with such a model",
+            )
+        return self.origin.encoder.spec
 
 
 @contextmanager
@@ -96,10 +122,19 @@ def prepared(
             assert source is not None
             if reuse_only:
                 raise _nothing_to_reuse(options, folder)
-            artifact = _take_in(folder, source, listen)
+            artifact, known = _take_in(folder, source, listen)
         else:
-            _tell_preflight(stored_encoder(artifact), artifact.manifest.source, listen)
-        yield _with_task(artifact, options, source, listen, started, random_heads=random_heads)
+            known = stored_spec(artifact)
+            _tell_preflight(known, artifact.manifest.source, listen)
+        at_hand = source.folder if source and not reuse_only else None
+        origin = known.for_task(artifact, options.task, options.seed, at_hand)
+        _tell_model(known, origin, listen, random_heads=random_heads)
+        yield Prepared(
+            artifact=artifact,
+            origin=origin,
+            source_folder=source.folder if source else None,
+            load_seconds=time.perf_counter() - started,
+        )
 
 
 def _is_artifact(model: str) -> bool:
@@ -132,10 +167,7 @@ def _nothing_to_reuse(options: ModelOptions, folder: Path) -> ArtifactError:
 def _current_artifact(folder: Path, source: Source | None, *, force: bool) -> Artifact | None:
     """The artifact, when there is one, it is whole, and it was made from the source as it is now."""
     if source is None:
-        named = Artifact.open(folder)
-        # Its graphs can be written again, these can't.
-        named.check([ENCODER_FILE, WEIGHTS_FILE])
-        return named
+        return Artifact.open(folder)
     if force:
         return None
     try:
@@ -150,37 +182,32 @@ def _current_artifact(folder: Path, source: Source | None, *, force: bool) -> Ar
     return artifact
 
 
-def _take_in(folder: Path, source: Source, listen: Listener) -> Artifact:
-    """Read the checkpoint and store it under names of meaning."""
+def _take_in(folder: Path, source: Source, listen: Listener) -> tuple[Artifact, Known]:
+    """Read the checkpoint and store what it is, with its weights under names of meaning."""
     listen(Stage("read", source.id))
     checkpoint = read_checkpoint(source.folder)
-    encoder = load_encoder(checkpoint.config, checkpoint.tensors, checkpoint.pooling)
-    _check_vocabulary(encoder, checkpoint)
+    known = read_spec(checkpoint)
+    _check_vocabulary(known, checkpoint)
     record = SourceRecord(id=source.id, revision=source.revision, fingerprint=source.fingerprint)
-    _tell_preflight(encoder, record, listen)
-    require_space(folder, stored_bytes(encoder.weights) * 2)
+    _tell_preflight(known, record, listen)
+    require_space(folder, stored_bytes(known.weights) * 2)
     listen(Stage("store", source.id))
     with Artifact.writing(
-        folder, source=record, tool_versions=versions(), contract=encoder.spec.contract.to_json()
+        folder, source=record, tool_versions=versions(), contract=known.contract.to_json()
     ) as writer:
-        description = {
-            "task": encoder.task,
-            "notices": list(encoder.notices),
-            "dead": dict(encoder.dead),
-            "sentence_length": checkpoint.sentence_length,
-            "spec": encoder.spec.to_json(),
-        }
+        description = {**known.to_json(), "sentence_length": checkpoint.sentence_length}
         writer.add_json(ENCODER_FILE, description)
-        with writer.add_stream(WEIGHTS_FILE) as stream:
-            write_safetensors(encoder.weights, stream)
+        if known.weights:
+            with writer.add_stream(WEIGHTS_FILE) as stream:
+                write_safetensors(known.weights, stream)
         for file in (checkpoint.config_file, *checkpoint.tokenizer_files):
             writer.add_copy(file, f"model/{file.name}")
         writer.commit()
-    return Artifact.open(folder)
+    return Artifact.open(folder), known
 
 
-def _check_vocabulary(encoder: Encoder, checkpoint: Checkpoint) -> None:
-    rows, ids = encoder.spec.contract.vocab_size, checkpoint.tokenizer_size
+def _check_vocabulary(known: Known, checkpoint: Checkpoint) -> None:
+    rows, ids = known.contract.vocab_size, checkpoint.tokenizer_size
     if ids is not None and ids > rows:
         raise CheckpointError(
             f"the tokenizer has ids up to {ids - 1}, but the token embeddings have {rows} rows",
@@ -188,66 +215,37 @@ def _check_vocabulary(encoder: Encoder, checkpoint: Checkpoint) -> None:
         )
 
 
-def _tell_preflight(encoder: Encoder, source: SourceRecord, listen: Listener) -> None:
-    spec, machine, size = encoder.spec, machine_facts(), stored_bytes(encoder.weights)
-    parameters = sum(_count(tensor.shape) for tensor in encoder.weights.values())
-    heads = ", ".join(head.task for head in spec.heads) or "none"
-    memory = (4 * parameters * MEMORY_PER_WEIGHT_BYTE + MEMORY_AT_REST) / 1e6
+def _tell_preflight(known: Known, source: SourceRecord, listen: Listener) -> None:
+    machine, weights = machine_facts(), 4 * known.parameters
+    memory = (weights * MEMORY_PER_WEIGHT_BYTE + MEMORY_AT_REST) / 1e6
+    disk = stored_bytes(known.weights) * 3 if known.weights else weights * 2
     rows = (
         ("source", f"{source.id}" + (f" @ {source.revision}" if source.revision else "")),
-        ("family", spec.family),
-        ("task", encoder.task),
-        ("heads", heads),
-        ("parameters", f"{parameters / 1e6:.1f} M"),
-        ("longest sequence", f"{spec.contract.max_length} tokens"),
+        ("family", known.family),
+        ("task", known.task),
+        ("heads", known.heads),
+        ("parameters", f"{known.parameters / 1e6:.1f} M"),
+        ("longest sequence", f"{known.contract.max_length} tokens"),
         ("memory expected", f"{memory:.0f} MB of {machine.memory_available_bytes / 1e6:.0f} MB"),
-        ("disk expected", f"{size * 3 / 1e6:.0f} MB"),
+        ("disk expected", f"{disk / 1e6:.0f} MB"),
     )
     listen(Facts("model", rows))
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
-
-
-def _with_task(
-    artifact: Artifact,
-    options: ModelOptions,
-    source: Source | None,
-    listen: Listener,
-    started: float,
-    *,
-    random_heads: bool,
-) -> Prepared:
-    encoder = stored_encoder(artifact)
-    for text in encoder.notices:
+def _tell_model(known: Known, origin: Origin, listen: Listener, *, random_heads: bool) -> None:
+    """What a user should know; refuses a random head where `random_heads` is false."""
+    for text in known.notices:
         listen(Notice(text, "info"))
-    resolved, task = encoder.resolve(options.task, options.seed)
-    head = resolved.spec.head(task)
-    if head is not None and head.origin == "random":
-        if not random_heads:
-            raise _no_head(encoder, task)
-        text = f"this checkpoint has no head for {task}: a random one (seed {head.seed}) stands in for it"
-        listen(Notice(f"{text}; good for speed, never for answers", "alarm"))
-    return Prepared(
-        artifact=artifact,
-        spec=resolved.spec,
-        weights=resolved.weights,
-        task=task,
-        source_folder=source.folder if source else None,
-        load_seconds=time.perf_counter() - started,
-    )
-
-
-def _no_head(encoder: Encoder, task: Task) -> OptionError:
-    known = ", ".join(head.task for head in encoder.spec.heads) or "no head"
-    return OptionError(
-        f"this checkpoint has no head for {task} (it has {known}): a random one's answers would be noise",
-        hint="Name a checkpoint that was fine-tuned for it, or another --task",
-    )
+    if origin.head != "random":
+        return
+    if not random_heads:
+        raise OptionError(
+            f"this checkpoint has no head for {origin.task} (it has {known.heads}): a random one's answers "
+            "would be noise",
+            hint="Name a checkpoint that was fine-tuned for it, or another --task",
+        )
+    text = f"this checkpoint has no head for {origin.task}: a random one (seed {origin.head_seed}) stands in"
+    listen(Notice(f"{text} for it; good for speed, never for answers", "alarm"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,20 +270,4 @@ def text_facts(artifact: Artifact) -> TextFacts:
     return TextFacts(
         config=artifact.read_json(CONFIG_FILE),
         sentence_length=artifact.read_json(ENCODER_FILE).get("sentence_length"),
-    )
-
-
-def stored_encoder(artifact: Artifact) -> Encoder:
-    """The encoder that an artifact holds; nothing else is needed to write its graphs again.
-
-    Raises:
-        ArtifactError: encoder.json or the weights are missing or damaged.
-    """
-    description = artifact.read_json(ENCODER_FILE)
-    return Encoder(
-        spec=EncoderSpec.from_json(description["spec"]),
-        weights=open_safetensors(artifact.path(WEIGHTS_FILE)),
-        task=description["task"],
-        notices=tuple(description["notices"]),
-        dead=description["dead"],
     )

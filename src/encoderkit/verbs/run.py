@@ -118,7 +118,7 @@ def run(options: RunOptions, *, listen: Listener = ignore) -> RunResult:
             instances=options.instances,
             in_flight=options.set_size,
             lengths=options.lengths,
-            max_length=model.spec.contract.max_length,
+            max_length=model.contract.max_length,
         )
         _tell_plan(plan, runtime, listen)
         started = time.perf_counter()
@@ -192,7 +192,7 @@ def _execute(gathered: _Gathered, listen: Listener) -> _Executed:
     with compile_graph(gathered.runtime, gathered.stored.graph, plan, cache=cache) as compiled:
         for text in compiled.facts.warnings:
             listen(Notice(text, "warning"))
-        contract = gathered.model.spec.contract
+        contract = gathered.model.contract
         pool = RandomWork(contract=contract, plan=plan, seed=options.seed).pool(POOL)
         listen(Stage("measure", f"{options.time:g} s"))
         return _Executed(
@@ -276,12 +276,12 @@ def _result(gathered: _Gathered, executed: _Executed, fidelity: dict[str, Fideli
     }
 
 
-def _gflops(gathered: _Gathered, measurement: Measurement, pool: list[PackedWork]) -> dict[str, float]:
+def _gflops(gathered: _Gathered, measurement: Measurement, pool: list[PackedWork]) -> dict[str, float] | None:
     """Achieved speed of the matrix products of real tokens, and its share of the machine's best."""
-    spec, task = gathered.model.spec, gathered.model.task
-    work = sum(
-        spec.matmul_flops(task, batch=1, sequence=int(length)) for piece in pool for length in piece.lengths
-    )
+    lengths = [length for piece in pool for length in piece.lengths.tolist()]
+    work = gathered.model.origin.matmul_flops(lengths)
+    if work is None:
+        return None
     each = work / sum(len(piece) for piece in pool)
     achieved = each * measurement.sequences_per_second / 1e9
     workdir = gathered.options.workdir or default_workdir()
