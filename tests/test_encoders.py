@@ -64,8 +64,8 @@ def test_every_family_and_head_is_read(family: str, head: str) -> None:
 
 
 def test_the_table_of_families() -> None:
-    """The families that are tested are those that are defined, and each row can be loaded."""
-    assert tuple(DEFINED) == FAMILIES
+    """The families that are tested without torch are defined, and each row of the table can be loaded."""
+    assert set(FAMILIES) <= set(DEFINED)
     for entry in DEFINED.values():
         assert entry.summary
         assert entry.load().heads

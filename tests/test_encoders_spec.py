@@ -17,13 +17,16 @@ from checkpoints import FAMILIES, HEADS
 from encoderkit.encoders.blocks import (
     BLOCKS,
     Activation,
+    AttentionInputs,
     Block,
+    Bottleneck,
     Dense,
     Embeddings,
     FeedForward,
     FirstToken,
     LayerNorm,
     Normalize,
+    NormKind,
     Pool,
     PoolMode,
     PositionRule,
@@ -47,6 +50,27 @@ sizes = st.integers(1, 2**20)
 names = st.text("abcxyz.0123456789-", min_size=1, max_size=20)
 epsilons = st.floats(1e-12, 1e-3)
 activations = st.sampled_from(get_args(Activation))
+norms = st.sampled_from(get_args(NormKind))
+attentions = st.builds(
+    SelfAttention,
+    name=names,
+    hidden_size=sizes,
+    heads=sizes,
+    epsilon=epsilons,
+    norm=norms,
+    shared=st.none() | names,
+    value_inputs=st.none() | sizes,
+)
+feed_forwards = st.builds(
+    FeedForward,
+    name=names,
+    hidden_size=sizes,
+    inner_size=sizes,
+    activation=activations,
+    epsilon=epsilons,
+    norm=norms,
+    shared=st.none() | names,
+)
 blocks: st.SearchStrategy[Block] = st.one_of(
     st.builds(
         Embeddings,
@@ -58,15 +82,22 @@ blocks: st.SearchStrategy[Block] = st.one_of(
         padding_id=sizes,
         segment_rows=sizes,
         epsilon=epsilons,
+        norm=norms,
+        token_size=st.none() | sizes,
+        trigrams=st.booleans(),
     ),
-    st.builds(SelfAttention, name=names, hidden_size=sizes, heads=sizes, epsilon=epsilons),
+    attentions,
+    feed_forwards,
     st.builds(
-        FeedForward,
+        Bottleneck,
         name=names,
         hidden_size=sizes,
         inner_size=sizes,
-        activation=activations,
+        attention_inputs=st.sampled_from(get_args(AttentionInputs)),
+        attention=attentions,
+        feed_forwards=st.lists(feed_forwards, min_size=1, max_size=2).map(tuple),
         epsilon=epsilons,
+        norm=norms,
     ),
     st.builds(FirstToken),
     st.builds(

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from families import CASES, TINY, VARIANTS, build, draw, stored
 from mutation import check_every_tensor
-from reference import assert_parity, outputs, saved, score_deviation, torch
+from reference import assert_parity, outputs, saved, score_deviation, torch, transformers
 
-from checkpoints import MAX_LENGTH, VOCAB_SIZE, as_tensors
+from checkpoints import FAMILIES, MAX_LENGTH, VOCAB_SIZE, as_tensors
 from encoderkit.emitters.numpy_ops import evaluate
+from encoderkit.encoders.families import FAMILIES as DEFINED
+from encoderkit.encoders.families import load_family
+from encoderkit.encoders.families.family import Config
 from encoderkit.encoders.load import load_encoder
 from encoderkit.encoders.spec import EncoderSpec
 from execution import (
@@ -28,6 +31,23 @@ from execution import (
 )
 
 MASKED_LM = [family for family, head in CASES if head == "fill-mask"]
+
+
+def test_no_family_is_left_out() -> None:
+    """Every family that is defined is compared with transformers."""
+    assert set(DEFINED) == {*FAMILIES, *TINY}
+
+
+@pytest.mark.parametrize("family", DEFINED)
+def test_defaults_are_those_of_transformers(family: str) -> None:
+    """What config.json leaves out is what transformers' configuration class says."""
+    stated = transformers.AutoConfig.for_model(family).to_dict()
+    ours, theirs = (
+        load_family(family).body(Config(values=values)) for values in ({"model_type": family}, stated)
+    )
+    assert ours.blocks == theirs.blocks
+    assert (ours.contract, ours.activation) == (theirs.contract, theirs.activation)
+    assert ours.epsilon == theirs.epsilon
 
 
 @pytest.mark.parametrize(("family", "head"), CASES)

@@ -21,7 +21,7 @@ def _body(config: Config) -> Body:
     epsilon = config.number("layer_norm_eps", 1e-12)
     embeddings = Embeddings(
         name="embeddings",
-        vocab_size=config.integer("vocab_size", 50265, low=1),
+        vocab_size=config.integer("vocab_size", _default_vocabulary(config), low=1),
         hidden_size=hidden,
         position_rows=config.integer("max_position_embeddings", 512, low=1),
         position_rule="after_padding",
@@ -47,6 +47,11 @@ def _body(config: Config) -> Body:
         contract=contract,
         activation=config.activation("hidden_act", "gelu"),
     )
+
+
+def _default_vocabulary(config: Config) -> int:
+    """transformers' XLM-RoBERTa and CamemBERT have BERT's default, not RoBERTa's."""
+    return 50265 if config.values.get("model_type", "roberta") == "roberta" else 30522
 
 
 FAMILY = Family(
