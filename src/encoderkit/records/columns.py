@@ -123,16 +123,26 @@ def wrong_columns(found: Sequence[str], wanted: Wanted, *, what: str = "columns"
     """The error of a file in which `find_columns` didn't find what is wanted."""
     missing = [wanted.columns.get(name, name) for name in wanted.fields if not _is_there(name, found, wanted)]
     missing += [wanted.columns[name] for name in wanted.optional if name in wanted.columns]
-    near = [each for name in missing for each in get_close_matches(name, found, n=1)]
     rest = f" and {len(found) - _SHOWN} more" if found[_SHOWN:] else ""
     shown = ", ".join(map(repr, found[:_SHOWN])) + rest
-    guesses = dict(zip(wanted.fields, [*near, *(name for name in found if name not in near)], strict=False))
-    example = ",".join(f"{name}={guesses.get(name, 'COLUMN')}" for name in wanted.fields)
+    example = ",".join(f"{name}={column}" for name, column in _guesses(found, wanted).items())
     return InputError(
         f"{wanted.source} has the {what} {shown or 'of no name'}, but what is needed is "
         f"{' and '.join(map(repr, missing))}",
         hint=f"Say which ones to read, for example: --columns {example}",
     )
+
+
+def _guesses(found: Sequence[str], wanted: Wanted) -> dict[str, str]:
+    """A column for every field, for an example: those of like names, then whichever are left."""
+    left, guesses = list(found), {}
+    for cutoff in (0.6, 0.0):
+        for name in wanted.fields:
+            near = get_close_matches(wanted.columns.get(name, name), left, n=1, cutoff=cutoff)
+            if near and name not in guesses:
+                guesses[name] = near[0]
+                left.remove(near[0])
+    return {name: guesses.get(name, "COLUMN") for name in wanted.fields}
 
 
 def _is_there(name: str, found: Sequence[str], wanted: Wanted) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import re
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,6 +22,7 @@ _START = 4096
 # Of the first line's bytes, how many may be neither text nor UTF-8 before the whole file is taken for junk.
 _JUNK_SHARE = 0.1
 _TEXT_CONTROLS = frozenset(b"\t\n\v\f\r\x1b")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
 # What files begin with that are given by mistake, and what they are.
 _SIGNATURES = (
     (b"PK\x03\x04", "a zip archive (.xlsx, .docx and .npz are such)"),
@@ -50,41 +52,48 @@ _WAYS_OUT = {
 }
 
 
+def _nothing() -> None:
+    """What closes a stream that is somebody else's."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Opened:
     """A source of records, open.
 
     Attributes:
         name: for messages: the path, or `stdin`.
-        ending: of its format, `.jsonl`.
         binary: its bytes, unpacked.
         packed: whether they are being unpacked from gzip.
         live: whether it is a stream that may not have been written yet.
-        shared: whether it is somebody else's, who closes it.
+        close: called after use; nothing where the source is somebody else's.
     """
 
     name: str
-    ending: str
     binary: io.BufferedReader
     packed: bool = False
     live: bool = False
-    shared: bool = False
+    close: Callable[[], None] = _nothing
 
-    def lines(self, *, keep_ends: bool = False) -> Iterator[str]:
-        r"""Lines, however they end (\n, \r\n, \r; nothing else ends one), without a byte order mark.
+    def lines(self) -> Iterator[str]:
+        r"""Lines, however they end (\n, \r\n, \r; nothing else ends one), without their ends.
 
-        Args:
-            keep_ends: give line ends as they are, instead of none.
-
-        Bytes that aren't UTF-8 come as lone surrogates; `flaw` tells of them.
+        There is no byte order mark. Bytes that aren't UTF-8 come as lone surrogates; `flaw` tells of them.
         """
-        with self.text(newline="" if keep_ends else None) as text:
+        with self.text() as text:
             for line in text:
-                yield line if keep_ends else line.removesuffix("\n")
+                yield line.removesuffix("\n")
+
+    def lines_with_ends(self) -> Iterator[str]:
+        r"""The same, with their ends. A lone \r only ends lines if it ends the first one: elsewhere it is a
+        character, which writers of tables don't always quote."""
+        first_end = _LINE_END.search(self.binary.peek(_START))
+        is_old_mac = first_end is not None and first_end[0] == b"\r"
+        with self.text(newline="" if is_old_mac else "\n") as text:
+            yield from text
 
     @contextmanager
     def text(self, *, newline: str | None = None) -> Iterator[TextIO]:
-        """The bytes as text, as for `lines`."""
+        """The bytes as text, decoded as for `lines`."""
         text = io.TextIOWrapper(self.binary, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
         try:
             yield text
@@ -139,19 +148,25 @@ def open_path(path: Path, ending: str) -> Opened:
         InputError: it can't be read, or is no text though its ending says so.
     """
     name = str(path)
-    with reading(name):
-        binary = path.open("rb")
+    with ExitStack() as held, reading(name):
+        binary = held.enter_context(path.open("rb"))
         if is_packed(path):
             if binary.peek(len(_GZIP))[: len(_GZIP)] != _GZIP:
-                binary.close()
                 raise InputError(f"{name} ends in .gz, but isn't gzip data", hint="Take the .gz off its name")
-            binary = io.BufferedReader(cast("io.RawIOBase", gzip.GzipFile(fileobj=binary)))
+            unpacked = gzip.GzipFile(fileobj=binary)
+            binary = held.enter_context(io.BufferedReader(cast("io.RawIOBase", unpacked)))
         if ending != ".parquet":
             _require_text(binary.peek(_START)[:_START], name, packed=is_packed(path))
-    return Opened(name=name, ending=ending, binary=binary, packed=is_packed(path), live=not path.is_file())
+        return Opened(
+            name=name,
+            binary=binary,
+            packed=is_packed(path),
+            live=not path.is_file(),
+            close=held.pop_all().close,
+        )
 
 
-def open_stream(stream: TextIO, ending: str) -> Opened:
+def open_stream(stream: TextIO) -> Opened:
     """Read from a stream that is open, such as stdin; it isn't closed.
 
     A stream of text alone (io.StringIO) is read whole.
@@ -159,7 +174,7 @@ def open_stream(stream: TextIO, ending: str) -> Opened:
     binary = getattr(stream, "buffer", None)
     if binary is None:
         binary = io.BufferedReader(cast("io.RawIOBase", io.BytesIO(stream.read().encode())))
-    return Opened(name=stream_name(stream), ending=ending, binary=binary, live=True, shared=True)
+    return Opened(name=stream_name(stream), binary=binary, live=True)
 
 
 def stream_name(stream: TextIO) -> str:

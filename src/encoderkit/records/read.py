@@ -71,7 +71,7 @@ def open_records(
     else:
         kind = ending or _STREAMED
         reader = _reader(kind, name)
-        opened = open_stream(source, kind)
+        opened = open_stream(source)
     records = _some(_closing(reader(opened, wanted), opened), name)
     if opened.live:
         return records
@@ -119,8 +119,7 @@ def _closing(records: Iterator[Item], opened: Opened) -> Iterator[Item]:
         with reading(opened.name):
             yield from records
     finally:
-        if not opened.shared:
-            opened.binary.close()
+        opened.close()
 
 
 def _some(records: Iterator[Item], name: str) -> Iterator[Item]:

@@ -74,7 +74,7 @@ def read_csv(opened: Opened, wanted: Wanted) -> Iterator[Record | BadRecord]:
     Raises:
         InputError: there is no header, or a column is missing.
     """
-    lines = _Lines(opened.lines(keep_ends=True))
+    lines = _Lines(opened.lines_with_ends())
     header = lines.begin_row()
     delimiter = next((each for each in _DELIMITERS if each in (header or "")), ",")
     lines.tear()
@@ -87,7 +87,7 @@ def read_tsv(opened: Opened, wanted: Wanted) -> Iterator[Record | BadRecord]:
     Raises:
         InputError: there is no header, or a column is missing.
     """
-    lines = _Lines(opened.lines(keep_ends=True))
+    lines = _Lines(opened.lines_with_ends())
     return _read(opened, wanted, lines, _tsv_cells, lines.begin_row())
 
 
@@ -105,7 +105,7 @@ def split_tsv(lines: Iterator[str]) -> Iterator[list[str]]:
 
 
 def _tsv_cells(line: str) -> list[str]:
-    return line.rstrip("\r\n").split("\t")
+    return _without_end(line).split("\t")
 
 
 def _read(
@@ -135,6 +135,10 @@ def _read(
             yield columns.record(lines.number, dict(zip(names, cells, strict=True)))
 
 
+def _without_end(line: str) -> str:
+    return line.removesuffix("\n").removesuffix("\r")
+
+
 def _columns(names: list[str], lines: _Lines, wanted: Wanted) -> Columns:
     if why := lines.flaw():
         raise InputError(f"the header of {wanted.source} can't be read: {why}")
@@ -154,7 +158,7 @@ def _cells(lines: _Lines, line: str, delimiter: str) -> list[str]:
         _TornError: its quotes break the rules.
     """
     if '"' not in line:
-        return line.rstrip("\r\n").split(delimiter)
+        return _without_end(line).split(delimiter)
     cells: list[str] = []
     position = 0
     while True:
@@ -166,7 +170,7 @@ def _cells(lines: _Lines, line: str, delimiter: str) -> list[str]:
             begin = position
             position = line.find(delimiter, begin)
             position = len(line) if position < 0 else position
-            cell = line[begin:position].rstrip("\r\n")
+            cell = _without_end(line[begin:position])
         cells.append(cell)
         if not line.startswith(delimiter, position):
             return cells

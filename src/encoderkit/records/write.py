@@ -172,7 +172,7 @@ class ResultFile:
         if job is None or not (job.complete or self._growing.exists()):
             gone = self._sidecar if job is None else self._growing
             raise OptionError(
-                f"there are results in {self.path}, but no {gone.name}, without which they can't be continued",
+                f"there are results in {self.path}, but no {gone.name}, without which none can be added",
                 hint="Start over with --force",
             )
         require_same(self.path, job.facts, self._job.facts)
