@@ -242,7 +242,7 @@ def demo_folder() -> Path:
 
 
 def reference_vector(model: Any, text: str) -> np.ndarray:
-    inputs = demo_tokenizer_once()(text, return_tensors="pt", truncation=True, max_length=512)
+    inputs = demo_tokenizer_once()(text, return_tensors="pt", truncation=True, max_length=256)
     with torch.inference_mode():
         hidden = model(**inputs).last_hidden_state[0]
     mean = hidden.mean(0).numpy()
