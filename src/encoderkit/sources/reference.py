@@ -1,9 +1,14 @@
-"""transformers as the reference of `--verify transformers`. The one door to torch and transformers."""
+"""transformers as the reference of `--verify transformers`. The door to torch and transformers, with
+torch_export.py beside it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +18,31 @@ import torch
 import transformers
 
 from encoderkit.encoders.blocks import Activation, Block, Dense, Normalize, Pool, PoolMode
+from encoderkit.encoders.load import Pooling
 from encoderkit.encoders.weights import Tensor
+from encoderkit.errors import UnsupportedModelError
 from encoderkit.sources.sentence_modules import read_sentence_modules
+from encoderkit.sources.torch_facts import output_names
 from encoderkit.spec import Task
 
 FloatArray = npt.NDArray[np.float32]
 # (hidden states or a vector, mask) -> a vector.
 _Step = Callable[[Any, Any], Any]
 
-_CLASSES: dict[Task, str] = {
-    "fill-mask": "AutoModelForMaskedLM",
-    "question-answering": "AutoModelForQuestionAnswering",
-    "text-classification": "AutoModelForSequenceClassification",
-    "token-classification": "AutoModelForTokenClassification",
-    "feature-extraction": "AutoModel",
-    "sentence-similarity": "AutoModel",
+# Task -> the class that chooses a model's class, and the table that it chooses from.
+CLASSES: dict[Task, tuple[str, str]] = {
+    "fill-mask": ("AutoModelForMaskedLM", "MODEL_FOR_MASKED_LM_MAPPING"),
+    "question-answering": ("AutoModelForQuestionAnswering", "MODEL_FOR_QUESTION_ANSWERING_MAPPING"),
+    "text-classification": (
+        "AutoModelForSequenceClassification",
+        "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
+    ),
+    "token-classification": ("AutoModelForTokenClassification", "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING"),
+    "feature-extraction": ("AutoModel", "MODEL_MAPPING"),
+    "sentence-similarity": ("AutoModel", "MODEL_MAPPING"),
 }
+# Encoders whose plain class has a decoder too (T5) are in this table as well.
+_ENCODERS_ALONE = ("AutoModelForTextEncoding", "MODEL_FOR_TEXT_ENCODING_MAPPING")
 
 
 def evaluate(
@@ -49,23 +63,81 @@ def evaluate(
     Returns:
         output name -> float32 array, under the names that our graphs use.
     """
+    modules = read_sentence_modules(folder)
+    home = modules.encoder_folder if modules else folder
+    weights = modules.pooling.weights if modules and modules.pooling else {}
+    with quiet():
+        config = _config(home, family)
+        model = auto_class(config, task).from_pretrained(home, dtype=torch.float32, config=config).eval()
+    return run(Outputs(model, task, tuple(feeds), Pooling(blocks=pooling, weights=weights)), feeds)
+
+
+class Outputs(torch.nn.Module):  # type: ignore[misc]  # torch's types aren't read
+    """A model of transformers that gives a task's outputs in the order of `output_names`.
+
+    It is called with one (batch, sequence) tensor for each of `names`; those that the model doesn't know
+    aren't passed on.
+    """
+
+    def __init__(self, model: Any, task: Task, names: Sequence[str], pooling: Pooling) -> None:
+        super().__init__()
+        self.model = model
+        self.task = task
+        self.inputs = tuple(names)
+        self.outputs = output_names(task, pooling=bool(pooling.blocks))
+        self._known = frozenset(signature(model.forward).parameters)
+        self._steps = [_step(each, pooling.weights) for each in pooling.blocks or (Pool(modes=("mean",)),)]
+
+    def forward(self, *values: Any) -> tuple[Any, ...]:
+        """The outputs."""
+        given = dict(zip(self.inputs, values, strict=True))
+        found = self.model(**{name: value for name, value in given.items() if name in self._known})
+        if self.task not in ("feature-extraction", "sentence-similarity"):
+            return tuple(getattr(found, name) for name in self.outputs)
+        pooled = hidden = found.last_hidden_state
+        for step in self._steps:
+            pooled = step(pooled, given["attention_mask"])
+        made = {"last_hidden_state": hidden, "sentence_embedding": pooled}
+        return tuple(made[name] for name in self.outputs)
+
+
+def run(outputs: Outputs, feeds: Mapping[str, npt.NDArray[np.int64]]) -> dict[str, FloatArray]:
+    """Output name -> what the model gives for `feeds`, name -> (batch, sequence) int64."""
+    values = [torch.from_numpy(np.ascontiguousarray(feeds[name])) for name in outputs.inputs]
+    with quiet(), torch.inference_mode():
+        found = outputs(*values)
+    return {name: each.numpy() for name, each in zip(outputs.outputs, found, strict=True)}
+
+
+def auto_class(config: Any, task: Task) -> Any:
+    """The class of transformers that opens models of `config` for `task`.
+
+    Raises:
+        UnsupportedModelError: there is none.
+    """
+    name, table = CLASSES[task]
+    if name == "AutoModel" and type(config) in getattr(transformers, _ENCODERS_ALONE[1]):
+        name, table = _ENCODERS_ALONE
+    if type(config) not in getattr(transformers, table):
+        raise UnsupportedModelError(
+            f"transformers {transformers.__version__} has no model of {config.model_type!r} for {task}",
+            hint="Name another --task",
+        )
+    return getattr(transformers, name)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers and torch from talking: what matters of it is told as notices and errors."""
     transformers.utils.logging.disable_progress_bar()
-    config = _config(folder, family)
-    # T5's AutoModel wants a decoder's inputs too; this is its encoder alone.
-    encoder_only = config.is_encoder_decoder and _CLASSES[task] == "AutoModel"
-    model_class = getattr(transformers, "AutoModelForTextEncoding" if encoder_only else _CLASSES[task])
-    model = model_class.from_pretrained(folder, dtype=torch.float32, config=config).eval()
-    inputs = {name: torch.from_numpy(np.ascontiguousarray(each)) for name, each in feeds.items()}
-    with torch.inference_mode():
-        found = model(**inputs)
-    if task in ("feature-extraction", "sentence-similarity"):
-        modules = read_sentence_modules(folder)
-        weights = modules.pooling.weights if modules and modules.pooling else {}
-        steps = [_step(block, weights) for block in pooling or (Pool(modes=("mean",)),)]
-        wanted = bool(pooling) or task == "sentence-similarity"
-        return _features(found.last_hidden_state, inputs["attention_mask"], task, steps if wanted else [])
-    names = ("start_logits", "end_logits") if task == "question-answering" else ("logits",)
-    return {name: getattr(found, name).numpy() for name in names}
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _config(folder: Path, family: str) -> Any:
@@ -74,18 +146,6 @@ def _config(folder: Path, family: str) -> Any:
     if "model_type" in stated:
         return transformers.AutoConfig.from_pretrained(folder)
     return transformers.AutoConfig.for_model(family, **stated)
-
-
-def _features(hidden: Any, mask: Any, task: Task, steps: list[_Step]) -> dict[str, FloatArray]:
-    outputs: dict[str, FloatArray] = {}
-    if task == "feature-extraction":
-        outputs["last_hidden_state"] = hidden.numpy()
-    if steps:
-        pooled = hidden
-        for step in steps:
-            pooled = step(pooled, mask)
-        outputs["sentence_embedding"] = pooled.numpy()
-    return outputs
 
 
 def _step(block: Block, weights: Mapping[str, Tensor]) -> _Step:
