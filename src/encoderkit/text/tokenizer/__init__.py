@@ -20,6 +20,7 @@ __all__ = [
     "SpecialTokens",
     "Tokenizer",
     "Truncation",
+    "build_tokenizer",
     "open_tokenizer",
 ]
 
@@ -39,3 +40,19 @@ def open_tokenizer(folder: Path, config: Mapping[str, Any]) -> Tokenizer:
     from encoderkit.text.tokenizer.opening import open_tokenizer as opened
 
     return opened(folder, config)
+
+
+def build_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[str | None, dict[str, Any] | None]:
+    """What a checkpoint lacks so that its tokenizer can be opened without knowing older formats.
+
+    Returns:
+        The content of its tokenizer.json, or that of its recipe (RECIPE_FILE); neither where it has what it
+        needs.
+
+    Raises:
+        CheckpointError: it has no tokenizer, or a damaged one.
+        UnsupportedModelError: its tokenizer isn't defined here.
+    """
+    from encoderkit.text.tokenizer.opening import build
+
+    return build(folder, config)

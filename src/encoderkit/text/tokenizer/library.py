@@ -94,6 +94,10 @@ class LibraryEngine:
         """Special tokens that a text or a pair gets."""
         return self._tokenizer.num_special_tokens_to_add(pair)
 
+    def subword_prefix(self) -> str | None:
+        """What tokens begin with that go on with a word; None where the vocabulary doesn't mark them."""
+        return getattr(self._tokenizer.model, "continuing_subword_prefix", None) or None
+
     def token(self, number: int) -> str | None:
         """The token of an id, None where there is none."""
         return self._tokenizer.id_to_token(number)
@@ -162,6 +166,18 @@ def tokens_in(tokenizer: tokenizers.Tokenizer) -> dict[int, AddedToken]:
         )
         for number, token in tokenizer.get_added_tokens_decoder().items()
     }
+
+
+def token_number(tokenizer: tokenizers.Tokenizer, token: str) -> int:
+    """The id of a token that has to be there.
+
+    Raises:
+        CheckpointError: it isn't.
+    """
+    number = tokenizer.token_to_id(token)
+    if number is None:
+        raise CheckpointError(f"the tokenizer's vocabulary lacks its special token {token!r}")
+    return number
 
 
 def add_tokens(

@@ -3,56 +3,221 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer as Library
+from tokenizers import normalizers, pre_tokenizers, processors
+
 from encoderkit.errors import CheckpointError
-from encoderkit.text.tokenizer.library import LibraryEngine, add_tokens, read_tokenizer, tokens_in
-from encoderkit.text.tokenizer.settings import NAMES, Settings, content_of, read_settings
+from encoderkit.text.tokenizer import byte_level, fairseq_bpe, japanese, wordpiece
+from encoderkit.text.tokenizer.building import (
+    FAIRSEQ_CLASSES,
+    JAPANESE_CLASS,
+    TOKENIZER_FILE,
+    built,
+    class_by_files,
+    class_of,
+    declared_class,
+)
+from encoderkit.text.tokenizer.classes import CLASSES
+from encoderkit.text.tokenizer.encoding import halves, halves_one_by_one
+from encoderkit.text.tokenizer.library import LibraryEngine, add_tokens, read_tokenizer, to_json, tokens_in
+from encoderkit.text.tokenizer.recipe import Recipe, as_mapping, read_recipe
+from encoderkit.text.tokenizer.settings import NAMES, AddedToken, Settings, content_of, read_settings
 from encoderkit.text.tokenizer.tokenizer import Engine, SpecialTokens, Tokenizer
 
-TOKENIZER_FILE = "tokenizer.json"
+# What special tokens are called where neither a folder nor its class says it.
+_USUAL = {
+    "unk": ("[UNK]", "<unk>"),
+    "sep": ("[SEP]", "</s>"),
+    "pad": ("[PAD]", "<pad>"),
+    "cls": ("[CLS]", "<s>"),
+    "mask": ("[MASK]", "<mask>"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a folder's files come to.
+
+    Attributes:
+        settings: the small files.
+        source: a tokenizer.json's tokenizer, or a recipe.
+        special: special tokens by name.
+        class_name: the class of transformers that its vocabulary is of, where something tells.
+        is_built: whether it was built from other files than tokenizer.json or a recipe.
+    """
+
+    settings: Settings
+    source: Library | Recipe
+    special: Mapping[str, str]
+    class_name: str | None
+    is_built: bool
 
 
 def open_tokenizer(folder: Path, config: Mapping[str, Any]) -> Tokenizer:
-    """Open the tokenizer of a folder.
-
-    Args:
-        folder: the model folder of an artifact, or a checkpoint.
-        config: config.json's content.
-
-    Raises:
-        CheckpointError: there is none, or it is damaged.
-    """
-    path = folder / TOKENIZER_FILE
-    if not path.is_file():
-        raise CheckpointError(
-            f"{folder} has no tokenizer: none of {TOKENIZER_FILE} is there",
-            hint="Put the tokenizer's files beside config.json",
-        )
-    library = read_tokenizer(_read(path), str(path))
-    settings = read_settings(folder, config, file_tokens=tokens_in(library))
-    add_tokens(library, settings, dict(settings.named))
-    engine = LibraryEngine(library, clean_up=bool(settings.options.get("clean_up_tokenization_spaces")))
-    return _tokenizer(engine, settings, dict(settings.named))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}", hint="Download it again") from error
-
-
-def _tokenizer(engine: Engine, settings: Settings, named: Mapping[str, Any]) -> Tokenizer:
-    facts = dict[str, Any]()
-    for name in NAMES:
-        if name in named:
-            facts[name] = content_of(named[name])
-            facts[f"{name}_id"] = engine.token_id(facts[name])
+    """Open the tokenizer of a folder; see the package's function of this name."""
+    found = _find(folder, config)
+    options = found.settings.options
+    by_python = isinstance(found.source, Recipe) or found.class_name == JAPANESE_CLASS
+    engine = _engine(found)
+    facts: dict[str, Any] = dict(found.special)
+    facts |= {f"{name}_id": engine.token_id(content) for name, content in found.special.items()}
     return Tokenizer(
         engine,
         special=SpecialTokens(**facts),
-        model_max_length=settings.model_max_length,
-        cut_left=settings.options.get("truncation_side") == "left",
+        notices=_notices(found),
+        model_max_length=found.settings.model_max_length,
+        cut_left=options.get("truncation_side") == "left",
+        split=halves_one_by_one if by_python else halves,
     )
+
+
+def build(folder: Path, config: Mapping[str, Any]) -> tuple[str | None, dict[str, Any] | None]:
+    """What a folder lacks so that its tokenizer can be opened without knowing older formats.
+
+    Returns:
+        The content of its tokenizer.json, or that of its recipe; neither where it has what it needs.
+
+    Raises:
+        CheckpointError: it has no tokenizer, or a damaged one.
+        UnsupportedModelError: its tokenizer isn't defined here.
+    """
+    found = _find(folder, config)
+    if not found.is_built:
+        return None, None
+    if isinstance(found.source, Recipe):
+        return None, found.source.to_json()
+    return to_json(found.source), None
+
+
+def _find(folder: Path, config: Mapping[str, Any]) -> Found:
+    recipe = read_recipe(folder)
+    if recipe is not None:
+        return Found(
+            settings=read_settings(folder, config),
+            source=recipe,
+            special=recipe.special,
+            class_name=recipe.class_name,
+            is_built=False,
+        )
+    path = folder / TOKENIZER_FILE
+    settings = read_settings(folder, config)
+    if path.is_file() and not _has_python_class(folder, settings):
+        return _from_file(path, config)
+    name = class_of(folder, settings)
+    source: Library | Recipe
+    if name in FAIRSEQ_CLASSES:
+        source, named = _fairseq_recipe(folder, settings, name)
+    elif name == JAPANESE_CLASS and japanese.finds_words(settings):
+        source, named = _japanese_recipe(folder, settings)
+    else:
+        source, named = built(folder, settings, name)
+    special = {each: content_of(token) for each, token in named.items()}
+    return Found(settings=settings, source=source, special=special, class_name=name, is_built=True)
+
+
+def _has_python_class(folder: Path, settings: Settings) -> bool:
+    """Whether transformers leaves the folder's tokenizer.json alone, since its class for it is slow."""
+    name = declared_class(settings)
+    return name in (*FAIRSEQ_CLASSES, JAPANESE_CLASS) and class_by_files(folder, settings) == name
+
+
+def _from_file(path: Path, config: Mapping[str, Any]) -> Found:
+    """tokenizer.json as it is, but for what the files beside it say."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}", hint="Download it again") from error
+    library = read_tokenizer(text, str(path))
+    settings = read_settings(path.parent, config, file_tokens=tokens_in(library))
+    name = class_by_files(path.parent, settings) or declared_class(settings)
+    _set_options(library, settings, name)
+    defaults = CLASSES[name].named if name is not None and name in CLASSES else {}
+    known = {
+        each: token for each, token in defaults.items() if library.token_to_id(content_of(token)) is not None
+    }
+    named: dict[str, AddedToken | str] = {**known, **settings.named}
+    add_tokens(library, settings, named)
+    special = {each: content_of(token) for each, token in named.items()}
+    if len(known) < len(defaults) or not defaults:
+        special = _usual_names(library) | special
+    return Found(settings=settings, source=library, special=special, class_name=name, is_built=False)
+
+
+def _usual_names(library: Library) -> dict[str, str]:
+    """Special tokens under their usual names: for a tokenizer that isn't of the class that it should be."""
+    inside = {token.content for token in tokens_in(library).values()}
+    found = {each: next(filter(inside.__contains__, usual), None) for each, usual in _USUAL.items()}
+    return {each: content for each, content in found.items() if content is not None}
+
+
+def _set_options(library: Library, settings: Settings, name: str | None) -> None:
+    """Options of tokenizer_config.json, or their defaults, count for more than tokenizer.json, for the
+    classes that have them: transformers builds these anew."""
+    if name in ("BertTokenizer", "MPNetTokenizer"):
+        if isinstance(library.normalizer, normalizers.BertNormalizer):
+            library.normalizer = wordpiece.normalizer(settings)
+    elif name == "RobertaTokenizer" and isinstance(library.pre_tokenizer, pre_tokenizers.ByteLevel):
+        prefix, trim = byte_level.prefix_and_trim(settings)
+        library.pre_tokenizer.add_prefix_space = prefix
+        if isinstance(library.post_processor, processors.RobertaProcessing):
+            library.post_processor.add_prefix_space = prefix
+            library.post_processor.trim_offsets = trim
+
+
+def _fairseq_recipe(
+    folder: Path, settings: Settings, name: str
+) -> tuple[Recipe, dict[str, AddedToken | str]]:
+    library, codes, named = fairseq_bpe.build(folder, settings)
+    recipe = Recipe(
+        kind="fairseq-bpe",
+        class_name=name,
+        special={each: content_of(token) for each, token in named.items()},
+        tokenizer=as_mapping(library.to_str()),
+        details={"size": codes.size, "real": list(codes.real)},
+    )
+    return recipe, named
+
+
+def _japanese_recipe(folder: Path, settings: Settings) -> tuple[Recipe, dict[str, AddedToken | str]]:
+    library, named = japanese.build(folder, settings)
+    recipe = Recipe(
+        kind="japanese",
+        class_name=JAPANESE_CLASS,
+        special={each: content_of(token) for each, token in named.items()},
+        tokenizer=as_mapping(library.to_str()),
+        details={"words": japanese.words_by(settings), "subwords": japanese.subwords_by(settings)},
+    )
+    return recipe, named
+
+
+def _engine(found: Found) -> Engine:
+    clean_up = bool(found.settings.options.get("clean_up_tokenization_spaces"))
+    recipe = found.source
+    if not isinstance(recipe, Recipe):
+        return LibraryEngine(recipe, clean_up=clean_up)
+    library = read_tokenizer(recipe.library_json(), "tokenizer_recipe.json")
+    special = [recipe.special[name] for name in NAMES if name in recipe.special]
+    if recipe.kind == "fairseq-bpe":
+        details = recipe.details
+        return fairseq_bpe.FairseqEngine(library, details["size"], details["real"], special, tidy=clean_up)
+    return japanese.JapaneseEngine(
+        library,
+        recipe.details["words"],
+        characters=recipe.details["subwords"] == "character",
+        special=special,
+        tidy=clean_up,
+    )
+
+
+def _notices(found: Found) -> tuple[str, ...]:
+    if found.class_name in FAIRSEQ_CLASSES:
+        return fairseq_bpe.notices(found.class_name, found.settings)
+    if found.class_name == JAPANESE_CLASS:
+        return japanese.notices(found.settings)
+    if found.class_name in ("BertTokenizer", "MPNetTokenizer"):
+        return wordpiece.notices(found.settings)
+    return ()

@@ -55,6 +55,8 @@ class Engine(Protocol):
 
     def special_count(self, pair: bool) -> int: ...  # noqa: D102
 
+    def subword_prefix(self) -> str | None: ...  # noqa: D102
+
     def token(self, number: int) -> str | None: ...  # noqa: D102
 
     def token_id(self, token: str) -> int | None: ...  # noqa: D102
@@ -91,6 +93,11 @@ class Tokenizer:
     def special_count(self, pair: bool) -> int:
         """How many special tokens a text, or a pair, gets."""
         return self._engine.special_count(pair)
+
+    @property
+    def subword_prefix(self) -> str | None:
+        """What tokens begin with that go on with a word (`##`); None where they aren't marked so."""
+        return self._engine.subword_prefix()
 
     def encode(
         self,

@@ -1,0 +1,175 @@
+"""The tokenizer classes of transformers, as data: their special tokens, their files, and what builds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer, processors
+
+from encoderkit.text.tokenizer import byte_level, japanese, sentencepiece, wordpiece
+from encoderkit.text.tokenizer.library import token_number
+from encoderkit.text.tokenizer.settings import AddedToken, Settings
+
+Named = Mapping[str, AddedToken | str]
+
+VOCABULARY = ("vocab.txt",)
+MERGES = ("vocab.json", "merges.txt")
+CODES = ("vocab.txt", "bpe.codes")
+# Any of these; the first is the one that XLM-RoBERTa and CamemBERT have, then DeBERTa's, ALBERT's and T5's.
+MODELS = ("sentencepiece.bpe.model", "spm.model", "spiece.model", "tokenizer.model")
+
+_BERT: Named = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
+_ROBERTA: Named = {
+    "bos": "<s>",
+    "eos": "</s>",
+    "unk": "<unk>",
+    "sep": "</s>",
+    "pad": "<pad>",
+    "cls": "<s>",
+    "mask": "<mask>",
+}
+# MPNet's mask takes the blanks before it.
+_MPNET: Named = {
+    name: AddedToken(content=content, special=True, lstrip=name == "mask")
+    for name, content in {**_ROBERTA, "unk": "[UNK]"}.items()
+    if isinstance(content, str)
+}
+_CAMEMBERT: Named = {**_ROBERTA, "mask": AddedToken(content="<mask>", special=True, lstrip=True)}
+_ALBERT: Named = {**_BERT, "bos": "[CLS]", "eos": "[SEP]", "unk": "<unk>", "pad": "<pad>"}
+_DEBERTA: Named = {**_BERT, "bos": "[CLS]", "eos": "[SEP]"}
+_T5: Named = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}
+
+# A tokenizer without template and added tokens, and the tokens that its vocabulary's own file says to add.
+Make = Callable[[Path, Settings, Mapping[str, str]], tuple[Tokenizer, tuple[AddedToken, ...]]]
+Template = Callable[[Tokenizer, Mapping[str, str], Settings], processors.PostProcessor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerClass:
+    """How transformers makes a tokenizer of this class out of its vocabulary.
+
+    Attributes:
+        files: the vocabulary's files; all of them, or one where `any_file`.
+        named: the special tokens that it has unless a folder says otherwise.
+        make: builds it.
+        template: where special tokens go; needs their ids, so it is made last.
+    """
+
+    files: tuple[str, ...]
+    named: Named
+    make: Make
+    template: Template
+    any_file: bool = False
+
+    def path(self, folder: Path) -> Path | None:
+        """The first of its files in a folder, None where not enough are there."""
+        found = [folder / name for name in self.files if (folder / name).is_file()]
+        enough = 1 if self.any_file else len(self.files)
+        return found[0] if len(found) >= enough else None
+
+
+def _bert_pairs(tokenizer: Tokenizer, names: Mapping[str, str], _: Settings) -> processors.PostProcessor:
+    """`[CLS] A [SEP] B [SEP]`, of types 0 and 1."""
+    return _template(tokenizer, "{cls}:0 $A:0 {sep}:0", "{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1", names)
+
+
+def _roberta_pairs(tokenizer: Tokenizer, names: Mapping[str, str], _: Settings) -> processors.PostProcessor:
+    """`<s> A </s></s> B </s>`, of type 0."""
+    return _template(tokenizer, "{bos}:0 $A:0 {eos}:0", "{bos}:0 $A:0 {eos}:0 {eos}:0 $B:0 {eos}:0", names)
+
+
+def _t5_pairs(tokenizer: Tokenizer, names: Mapping[str, str], _: Settings) -> processors.PostProcessor:
+    """`A </s> B </s>`, of type 0."""
+    return _template(tokenizer, "$A:0 {eos}:0", "$A:0 {eos}:0 $B:0 {eos}:0", names)
+
+
+def _byte_level_pairs(
+    tokenizer: Tokenizer, names: Mapping[str, str], settings: Settings
+) -> processors.PostProcessor:
+    """As `_roberta_pairs`, and offsets without the blanks that tokens begin with."""
+    prefix, trim = byte_level.prefix_and_trim(settings)
+    return _roberta_processing(tokenizer, names, trim=trim, prefix=prefix)
+
+
+def _mpnet_pairs(tokenizer: Tokenizer, names: Mapping[str, str], _: Settings) -> processors.PostProcessor:
+    return _roberta_processing(tokenizer, names, trim=True, prefix=False)
+
+
+def _roberta_processing(
+    tokenizer: Tokenizer, names: Mapping[str, str], *, trim: bool, prefix: bool
+) -> processors.PostProcessor:
+    sep, cls = ((names[name], token_number(tokenizer, names[name])) for name in ("sep", "cls"))
+    return processors.RobertaProcessing(sep, cls, trim, prefix)
+
+
+def _template(
+    tokenizer: Tokenizer, single: str, pair: str, names: Mapping[str, str]
+) -> processors.PostProcessor:
+    used = [name for name in names if f"{{{name}}}" in pair]
+    contents = dict.fromkeys(names[name] for name in used)
+    return processors.TemplateProcessing(
+        single=single.format(**names).split(" "),
+        pair=pair.format(**names).split(" "),
+        special_tokens=[(content, token_number(tokenizer, content)) for content in contents],
+    )
+
+
+def _wordpiece(named: Named, template: Template = _bert_pairs) -> TokenizerClass:
+    return TokenizerClass(files=VOCABULARY, named=named, make=wordpiece.make, template=template)
+
+
+def _sentencepiece(named: Named, make: Make, template: Template) -> TokenizerClass:
+    return TokenizerClass(files=MODELS, any_file=True, named=named, make=make, template=template)
+
+
+CLASSES: Mapping[str, TokenizerClass] = {
+    "BertTokenizer": _wordpiece(_BERT),
+    "BertJapaneseTokenizer": TokenizerClass(
+        files=VOCABULARY, named=_BERT, make=japanese.make_basic, template=_bert_pairs
+    ),
+    "MPNetTokenizer": _wordpiece(_MPNET, _mpnet_pairs),
+    "RobertaTokenizer": TokenizerClass(
+        files=MERGES, named=_ROBERTA, make=byte_level.make, template=_byte_level_pairs
+    ),
+    "XLMRobertaTokenizer": _sentencepiece(_ROBERTA, sentencepiece.make_xlm_roberta, _roberta_pairs),
+    "CamembertTokenizer": _sentencepiece(_CAMEMBERT, sentencepiece.make_camembert, _roberta_pairs),
+    "AlbertTokenizer": _sentencepiece(_ALBERT, sentencepiece.make_albert, _bert_pairs),
+    "DebertaV2Tokenizer": _sentencepiece(_DEBERTA, sentencepiece.make_deberta, _bert_pairs),
+    "T5Tokenizer": _sentencepiece(_T5, sentencepiece.make_t5, _t5_pairs),
+}
+
+# Other names of the same thing.
+ALIASES: Mapping[str, str] = {
+    "BartTokenizer": "RobertaTokenizer",
+    "BertTokenizerLegacy": "BertTokenizer",
+    "ConvBertTokenizer": "BertTokenizer",
+    "DistilBertTokenizer": "BertTokenizer",
+    "ElectraTokenizer": "BertTokenizer",
+    "LayoutLMTokenizer": "BertTokenizer",
+    "LongformerTokenizer": "RobertaTokenizer",
+    "MT5Tokenizer": "T5Tokenizer",
+    "MobileBertTokenizer": "BertTokenizer",
+    "SqueezeBertTokenizer": "BertTokenizer",
+}
+
+# What a folder has that names no class.
+BY_MODEL_TYPE: Mapping[str, str] = {
+    "albert": "AlbertTokenizer",
+    "bert": "BertTokenizer",
+    "camembert": "CamembertTokenizer",
+    "deberta-v2": "DebertaV2Tokenizer",
+    "distilbert": "BertTokenizer",
+    "electra": "BertTokenizer",
+    "mobilebert": "BertTokenizer",
+    "mpnet": "MPNetTokenizer",
+    "mt5": "T5Tokenizer",
+    "roberta": "RobertaTokenizer",
+    "t5": "T5Tokenizer",
+    "umt5": "T5Tokenizer",
+    "xlm-roberta": "XLMRobertaTokenizer",
+}
+
+# Classes that say nothing about a tokenizer.
+GENERIC = frozenset({"PreTrainedTokenizer", "TokenizersBackend", "PythonBackend"})

@@ -1,0 +1,149 @@
+"""SentencePiece models: ALBERT, XLM-RoBERTa, CamemBERT, DeBERTa-v2, T5.
+
+A model file has pieces, scores and a normalizer. What the families make of them differs: which ids come
+first, what is done to the text before, which pieces are special.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from encoderkit.text.tokenizer.protobuf import BPE, CONTROL, USER_DEFINED, SentencePieceModel, read_model
+from encoderkit.text.tokenizer.settings import AddedToken, Settings
+
+BLANK = "▁"
+Vocabulary = list[tuple[str, float]]
+Made = tuple[Tokenizer, tuple[AddedToken, ...]]
+
+
+def make_xlm_roberta(path: Path, settings: Settings, names: Mapping[str, str]) -> Made:
+    """fairseq's ids: four special tokens, then the pieces from the fourth on, then the mask."""
+    model = read_model(path)
+    head: Vocabulary = [(names[name], 0.0) for name in ("bos", "pad", "eos", "unk")]
+    vocabulary = [*head, *model.pieces[3:], (names["mask"], 0.0)]
+    return _assembled(model, vocabulary, names["unk"], settings, before=())
+
+
+def make_camembert(path: Path, settings: Settings, names: Mapping[str, str]) -> Made:
+    """fairseq's ids twice over: five entries, three of them never used, then all pieces but `<unk>`."""
+    model = read_model(path)
+    head: Vocabulary = [
+        ("<s>NOTUSED", 0.0),
+        (names["pad"], 0.0),
+        ("</s>NOTUSED", 0.0),
+        (names["unk"], 0.0),
+        ("<unk>NOTUSED", -100.0),
+    ]
+    vocabulary = [*head, *model.pieces[1:], (names["mask"], 0.0)]
+    return _assembled(model, vocabulary, names["unk"], settings, before=())
+
+
+def make_albert(path: Path, settings: Settings, names: Mapping[str, str]) -> Made:
+    """The pieces' own ids; quotes made alike, accents taken off, lower case, unless the options say not."""
+    before: list[normalizers.Normalizer] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+    if not settings.options.get("keep_accents", False):
+        before += [normalizers.NFKD(), normalizers.StripAccents()]
+    if settings.options.get("do_lower_case", True):
+        before.append(normalizers.Lowercase())
+    model = read_model(path)
+    return _assembled(model, model.pieces, names["unk"], settings, before=before)
+
+
+def make_t5(path: Path, settings: Settings, names: Mapping[str, str]) -> Made:
+    """The pieces' own ids, then the sentinels `<extra_id_99>` down to `<extra_id_0>`."""
+    model = read_model(path)
+    sentinels = [f"<extra_id_{number}>" for number in range(int(settings.options.get("extra_ids", 100)))]
+    vocabulary = [*model.pieces, *((each, 0.0) for each in reversed(sentinels))]
+    tokenizer, extra = _assembled(model, vocabulary, names["unk"], settings, before=())
+    return tokenizer, (*extra, *(AddedToken(content=each, special=True) for each in sentinels))
+
+
+def make_deberta(path: Path, settings: Settings, names: Mapping[str, str]) -> Made:
+    """The pieces' own ids. Blanks are made alike; the model's own normalizer isn't used, as transformers 5
+    doesn't: it composes characters (NFC) instead, so `…` or a no-break space stay what they are."""
+    options = settings.options
+    model = read_model(path)
+    tokenizer = Tokenizer(_model(model, model.pieces, names["unk"]))
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            *([normalizers.Lowercase()] if options.get("do_lower_case", False) else []),
+            normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " "),
+            normalizers.NFC(),
+            normalizers.Strip(left=False, right=True),
+        ]
+    )
+    scheme = "always" if options.get("add_prefix_space", True) else "first"
+    splitters: list[pre_tokenizers.PreTokenizer] = [
+        pre_tokenizers.Metaspace(replacement=BLANK, prepend_scheme=scheme)
+    ]
+    if options.get("split_by_punct", False):
+        splitters.insert(0, pre_tokenizers.Punctuation(behavior="isolated"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splitters)
+    tokenizer.decoder = decoders.Metaspace(replacement=BLANK, prepend_scheme=scheme)
+    return tokenizer, _extra(model)
+
+
+def _assembled(
+    model: SentencePieceModel,
+    vocabulary: Vocabulary,
+    unk: str,
+    settings: Settings,
+    *,
+    before: Sequence[normalizers.Normalizer],
+) -> Made:
+    tokenizer = Tokenizer(_model(model, vocabulary, unk))
+    steps = [*before, *([normalizers.Precompiled(model.charsmap)] if model.charsmap else [])]
+    if steps:
+        tokenizer.normalizer = normalizers.Sequence(steps)
+    scheme = "always" if settings.options.get("add_prefix_space", True) else "never"
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Metaspace(replacement=BLANK, prepend_scheme=scheme),
+        ]
+    )
+    tokenizer.decoder = decoders.Metaspace(replacement=BLANK, prepend_scheme=scheme)
+    return tokenizer, _extra(model)
+
+
+def _extra(model: SentencePieceModel) -> tuple[AddedToken, ...]:
+    """Pieces that are found whole or not at all: control and user-defined ones."""
+    return tuple(
+        AddedToken(content=piece, special=kind == CONTROL, normalized=False)
+        for (piece, _), kind in zip(model.pieces, model.kinds, strict=True)
+        if kind in (CONTROL, USER_DEFINED)
+    )
+
+
+def _model(model: SentencePieceModel, vocabulary: Vocabulary, unk: str) -> models.Model:
+    if model.algorithm == BPE:
+        ids = {piece: number for number, (piece, _) in enumerate(vocabulary)}
+        return models.BPE(
+            vocab=ids,
+            merges=_merges(vocabulary, ids, special={piece for piece, kind in _kinds(model) if kind != 1}),
+            unk_token=unk,
+            fuse_unk=True,
+            byte_fallback=model.byte_fallback,
+        )
+    unk_id = next((number for number, (piece, _) in enumerate(vocabulary) if piece == unk), model.unk_id)
+    return models.Unigram(vocabulary, unk_id=unk_id, byte_fallback=model.byte_fallback)
+
+
+def _kinds(model: SentencePieceModel) -> list[tuple[str, int]]:
+    return [(piece, kind) for (piece, _), kind in zip(model.pieces, model.kinds, strict=True)]
+
+
+def _merges(vocabulary: Vocabulary, ids: Mapping[str, int], special: set[str]) -> list[tuple[str, str]]:
+    """The pairs that SentencePiece would join: any two pieces that make a piece, the best piece first."""
+    found = list[tuple[float, int, int, str, str]]()
+    for piece, score in vocabulary:
+        if piece in special:
+            continue
+        for at in range(1, len(piece)):
+            left, right = piece[:at], piece[at:]
+            if left in ids and right in ids and left not in special and right not in special:
+                found.append((-score, -len(left), -len(right), left, right))
+    return [(left, right) for *_, left, right in sorted(found)]

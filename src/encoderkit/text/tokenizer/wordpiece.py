@@ -1,0 +1,53 @@
+"""WordPiece vocabularies: BERT and what follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from encoderkit.errors import CheckpointError
+from encoderkit.text.tokenizer.settings import AddedToken, Settings
+
+
+def make(
+    path: Path, settings: Settings, names: Mapping[str, str]
+) -> tuple[Tokenizer, tuple[AddedToken, ...]]:
+    """A tokenizer out of vocab.txt: a token a line, the line's number its id.
+
+    Raises:
+        CheckpointError: the file can't be read.
+    """
+    try:
+        vocabulary = models.WordPiece.read_file(str(path))
+    except Exception as error:  # The library raises nothing more specific.
+        raise CheckpointError(f"{path} is no vocabulary: {error}", hint="Download it again") from error
+    if not vocabulary:
+        raise CheckpointError(f"{path} is empty", hint="Download it again")
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=names["unk"]))
+    tokenizer.normalizer = normalizer(settings)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix="##")
+    return tokenizer, ()
+
+
+def normalizer(settings: Settings) -> normalizers.Normalizer:
+    """BERT's normalizer with a folder's options. Where none says otherwise, it lower-cases."""
+    options = settings.options
+    return normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=bool(options.get("tokenize_chinese_chars", True)),
+        strip_accents=options.get("strip_accents"),
+        lowercase=bool(options.get("do_lower_case", True)),
+    )
+
+
+def notices(settings: Settings) -> tuple[str, ...]:
+    """Options that transformers leaves without effect, and so does this."""
+    found = []
+    if settings.options.get("do_basic_tokenize") is False:
+        found.append("do_basic_tokenize=false of tokenizer_config.json has no effect, as in transformers")
+    if settings.options.get("never_split"):
+        found.append("never_split of tokenizer_config.json has no effect, as in transformers")
+    return tuple(found)
