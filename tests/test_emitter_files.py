@@ -123,7 +123,7 @@ def test_nodes_are_named_after_their_block(tiny: Tiny) -> None:
     names = [node.name for node in model.graph.node]
     assert len(set(names)) == len(names)
     assert {"layers.0.attention.query/MatMul", "layers.1.ffn.down/MatMul"} <= set(names)
-    places = ("embeddings", "layers.", "heads.", "mask", "constants")
+    places = ("embeddings", "layers.", "heads.", "mask", "length", "constants")
     assert all(name.startswith(places) or name in model.graph.output[0].name for name in names)
 
 

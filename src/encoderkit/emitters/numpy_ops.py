@@ -79,8 +79,30 @@ class NumpyOps:
     def leading_rows(self, table: str, like: Array) -> Array:
         return self._read(table)[: like.shape[1]]
 
-    def single_row(self, table: str) -> Array:
+    def whole(self, table: str) -> Array:
         return self._read(table)
+
+    def leading_values(self, values: Array, like: Array) -> Array:
+        return values[: like.shape[1]]
+
+    def around_middle(self, values: Array, like: Array) -> Array:
+        longest, sequence = len(values) // 2, like.shape[1]
+        return values[longest - sequence : longest + sequence]
+
+    def by_distance(self, values: Array, like: Array) -> Array:
+        places = np.arange(like.shape[1])
+        found: Array = values[len(values) // 2 + places[None, :] - places[:, None]]
+        return found
+
+    def take_rows(self, x: Array, ids: Array) -> Array:
+        found: Array = x[ids]
+        return found
+
+    def align_distances(self, x: Array, like: Array) -> Array:
+        places = np.arange(like.shape[1])
+        columns = places[None, :] - places[:, None] + len(places) - 1
+        found: Array = x[..., places[:, None], columns]
+        return found
 
     def count_from_padding(self, ids: Array, padding_id: int) -> Array:
         real = (ids != padding_id).astype(np.int64)
@@ -91,11 +113,13 @@ class NumpyOps:
         product: Array = x @ self._read(weight).T
         return product if bias is None else product + self._read(bias)
 
-    def layer_norm(self, x: Array, weight: str, bias: str, epsilon: float) -> Array:
-        centred = x - x.mean(-1, keepdims=True)
-        variance = (centred**2).mean(-1, keepdims=True)
-        normed: Array = centred / np.sqrt(variance + epsilon)
-        return normed * self._read(weight) + self._read(bias)
+    def layer_norm(self, x: Array, weight: str, bias: str | None, epsilon: float) -> Array:
+        scaled = self.rms_norm(x - x.mean(-1, keepdims=True), weight, epsilon)
+        return scaled if bias is None else scaled + self._read(bias)
+
+    def rms_norm(self, x: Array, weight: str, epsilon: float) -> Array:
+        squares: Array = (x**2).mean(-1, keepdims=True)
+        return x / np.sqrt(squares + np.float32(epsilon)) * self._read(weight)
 
     def affine(self, x: Array, weight: str, bias: str) -> Array:
         return x * self._read(weight) + self._read(bias)
@@ -146,6 +170,13 @@ class NumpyOps:
     def merge_heads(self, x: Array) -> Array:
         batch, heads, sequence, size = x.shape
         return x.transpose(0, 2, 1, 3).reshape(batch, sequence, heads * size)
+
+    def transpose(self, x: Array, order: tuple[int, ...]) -> Array:
+        return x.transpose(order)
+
+    def half_turn(self, x: Array) -> Array:
+        first, second = np.split(x, 2, axis=-1)
+        return np.concatenate([-second, first], axis=-1)
 
     def first_token(self, x: Array) -> Array:
         return x[:, 0]

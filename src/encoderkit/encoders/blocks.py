@@ -10,28 +10,47 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-Shape = tuple[int, ...]
-Activation = Literal["identity", "gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "tanh"]
-PositionRule = Literal["absolute", "after_padding"]
+from encoderkit.encoders.layers import (
+    Activation,
+    AttentionInputs,
+    Bottleneck,
+    Convolution,
+    FeedForward,
+    NormKind,
+    SelfAttention,
+    Shape,
+    linear_weights,
+    norm_weights,
+)
+from encoderkit.encoders.positions import POSITIONS
+
+__all__ = [
+    "BLOCKS",
+    "Activation",
+    "AttentionInputs",
+    "Block",
+    "Bottleneck",
+    "Convolution",
+    "Dense",
+    "Embeddings",
+    "FeedForward",
+    "FirstToken",
+    "LayerNorm",
+    "NormKind",
+    "Normalize",
+    "Pool",
+    "PoolMode",
+    "PositionRule",
+    "SelfAttention",
+    "Shape",
+    "VocabularyDecoder",
+    "block_from_json",
+    "block_to_json",
+    "outputs_of",
+]
+
+PositionRule = Literal["absolute", "after_padding", "none"]
 PoolMode = Literal["mean", "cls", "max"]
-# `layer`: LayerNorm. `affine`: x * weight + bias alone, which MobileBERT calls NoNorm.
-NormKind = Literal["layer", "affine"]
-# What a Bottleneck makes queries, keys and values of. `narrow`: the narrowed input. `shared`: queries and
-# keys of an input that is narrowed for them alone, values of the wide one. `wide`: the wide input.
-AttentionInputs = Literal["narrow", "shared", "wide"]
-
-
-def linear_weights(name: str, inputs: int, outputs: int, *, bias: bool = True) -> dict[str, Shape]:
-    """The weights of a linear layer called `name`."""
-    weights: dict[str, Shape] = {f"{name}.weight": (outputs, inputs)}
-    if bias:
-        weights[f"{name}.bias"] = (outputs,)
-    return weights
-
-
-def norm_weights(name: str, size: int) -> dict[str, Shape]:
-    """The weights of a norm called `name`."""
-    return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +62,9 @@ class Embeddings:
     Attributes:
         hidden_size: channels of what comes out; a Dense may follow that makes other ones of them.
         position_rule: `absolute` counts 0, 1, 2 ...; `after_padding` counts the non-padding ids up from
-            padding_id + 1 and leaves padding at padding_id (RoBERTa, taken from the ids, not from the mask).
+            padding_id + 1 and leaves padding at padding_id (RoBERTa, taken from the ids, not from the mask);
+            `none`: there is no table of positions.
+        norm: its kind; None: there is none.
         segment_rows: rows of the segment table. One row is added as a constant; more are looked up by the
             segment ids that the graph takes; 0: no table.
         token_size: channels of a token row where a linear layer makes hidden_size ones of them before the
@@ -60,7 +81,7 @@ class Embeddings:
     padding_id: int
     segment_rows: int
     epsilon: float
-    norm: NormKind = "layer"
+    norm: NormKind | None = "layer"
     token_size: int | None = None
     trigrams: bool = False
 
@@ -78,13 +99,14 @@ class Embeddings:
         """Name -> shape."""
         weights: dict[str, Shape] = {
             f"{self.name}.tokens": (self.vocab_size, self.embedding_size),
-            f"{self.name}.positions": (self.position_rows, self.hidden_size),
         }
+        if self.position_rule != "none":
+            weights[f"{self.name}.positions"] = (self.position_rows, self.hidden_size)
         if self.segment_rows:
             weights[f"{self.name}.segments"] = (self.segment_rows, self.hidden_size)
         if self.token_size is not None:
             weights |= linear_weights(f"{self.name}.transform", self._transformed, self.hidden_size)
-        return {**weights, **norm_weights(f"{self.name}.norm", self.hidden_size)}
+        return {**weights, **norm_weights(f"{self.name}.norm", self.hidden_size, self.norm)}
 
     def matmul_flops(self, batch: int, sequence: int) -> int:
         """Floating point operations in matrix products."""
@@ -96,151 +118,6 @@ class Embeddings:
     def _transformed(self) -> int:
         """Channels that the linear layer takes."""
         return self.embedding_size * (3 if self.trigrams else 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SelfAttention:
-    """Multi-head self-attention with residual and norm behind it: norm(x + attention(x)).
-
-    Attributes:
-        shared: name that the weights go by where several blocks use the same ones (ALBERT); None: `name`.
-        value_inputs: channels that the value projection takes where they aren't hidden_size (in a
-            Bottleneck).
-    """
-
-    name: str
-    hidden_size: int
-    heads: int
-    epsilon: float
-    norm: NormKind = "layer"
-    shared: str | None = None
-    value_inputs: int | None = None
-
-    @property
-    def head_size(self) -> int:
-        """Channels of one head."""
-        return self.hidden_size // self.heads
-
-    @property
-    def outputs(self) -> int:
-        """Channels of what comes out."""
-        return self.hidden_size
-
-    @property
-    def weights_name(self) -> str:
-        """What the names of its weights begin with."""
-        return self.shared or self.name
-
-    def weights(self) -> dict[str, Shape]:
-        """Name -> shape."""
-        weights: dict[str, Shape] = {}
-        for part in ("query", "key", "value", "output"):
-            inputs = self._value_inputs if part == "value" else self.hidden_size
-            weights |= linear_weights(f"{self.weights_name}.{part}", inputs, self.hidden_size)
-        return weights | norm_weights(f"{self.weights_name}.norm", self.hidden_size)
-
-    @property
-    def _value_inputs(self) -> int:
-        return self.hidden_size if self.value_inputs is None else self.value_inputs
-
-    def matmul_flops(self, batch: int, sequence: int) -> int:
-        """Floating point operations in matrix products: four projections, scores and context."""
-        projections = 2 * self.hidden_size * (3 * self.hidden_size + self._value_inputs)
-        return batch * sequence * (projections + 2 * 2 * sequence * self.hidden_size)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeedForward:
-    """Two linear layers with residual and norm behind them: norm(x + down(activation(up(x)))).
-
-    Attributes:
-        shared: name that the weights go by where several blocks use the same ones (ALBERT); None: `name`.
-    """
-
-    name: str
-    hidden_size: int
-    inner_size: int
-    activation: Activation
-    epsilon: float
-    norm: NormKind = "layer"
-    shared: str | None = None
-
-    @property
-    def outputs(self) -> int:
-        """Channels of what comes out."""
-        return self.hidden_size
-
-    @property
-    def weights_name(self) -> str:
-        """What the names of its weights begin with."""
-        return self.shared or self.name
-
-    def weights(self) -> dict[str, Shape]:
-        """Name -> shape."""
-        return {
-            **linear_weights(f"{self.weights_name}.up", self.hidden_size, self.inner_size),
-            **linear_weights(f"{self.weights_name}.down", self.inner_size, self.hidden_size),
-            **norm_weights(f"{self.weights_name}.norm", self.hidden_size),
-        }
-
-    def matmul_flops(self, batch: int, sequence: int) -> int:
-        """Floating point operations in matrix products."""
-        return batch * sequence * 2 * 2 * self.hidden_size * self.inner_size
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bottleneck:
-    """A layer that works narrower than what it takes (MobileBERT): x is narrowed, attention and feed-forward
-    blocks work on that, and the result is widened again: norm(x + output(feed_forwards(attention(x)))).
-
-    Attributes:
-        hidden_size: channels that it takes and gives.
-        inner_size: channels that its blocks work with.
-        attention_inputs: what queries, keys and values are made of; the residual of the attention is the
-            narrowed input in any case.
-    """
-
-    name: str
-    hidden_size: int
-    inner_size: int
-    attention_inputs: AttentionInputs
-    attention: SelfAttention
-    feed_forwards: tuple[FeedForward, ...]
-    epsilon: float
-    norm: NormKind = "layer"
-
-    @property
-    def outputs(self) -> int:
-        """Channels of what comes out."""
-        return self.hidden_size
-
-    @property
-    def blocks(self) -> tuple[SelfAttention | FeedForward, ...]:
-        """The blocks that work on the narrowed input."""
-        return (self.attention, *self.feed_forwards)
-
-    @property
-    def narrowings(self) -> tuple[str, ...]:
-        """Names of its linear layers from wide to narrow, each with a norm behind it."""
-        names = (f"{self.name}.input", f"{self.name}.attention_input")
-        return names if self.attention_inputs == "shared" else names[:1]
-
-    def weights(self) -> dict[str, Shape]:
-        """Name -> shape."""
-        weights: dict[str, Shape] = {}
-        for name in self.narrowings:
-            weights |= linear_weights(name, self.hidden_size, self.inner_size)
-            weights |= norm_weights(f"{name}.norm", self.inner_size)
-        for block in self.blocks:
-            weights |= block.weights()
-        weights |= linear_weights(f"{self.name}.output", self.inner_size, self.hidden_size)
-        return weights | norm_weights(f"{self.name}.output.norm", self.hidden_size)
-
-    def matmul_flops(self, batch: int, sequence: int) -> int:
-        """Floating point operations in matrix products: narrowing, its blocks, widening."""
-        linear_layers = len(self.narrowings) + 1
-        own = batch * sequence * 2 * linear_layers * self.hidden_size * self.inner_size
-        return own + sum(block.matmul_flops(batch, sequence) for block in self.blocks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,11 +159,12 @@ class Dense:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerNorm:
-    """LayerNorm over the last axis."""
+    """LayerNorm, or a norm of another kind, over the last axis."""
 
     name: str
     size: int
     epsilon: float
+    norm: NormKind = "layer"
 
     @property
     def outputs(self) -> int:
@@ -295,7 +173,7 @@ class LayerNorm:
 
     def weights(self) -> dict[str, Shape]:
         """Name -> shape."""
-        return norm_weights(self.name, self.size)
+        return norm_weights(self.name, self.size, self.norm)
 
     def matmul_flops(self, batch: int, sequence: int) -> int:
         """None."""
@@ -308,19 +186,19 @@ class VocabularyDecoder:
 
     Attributes:
         table: the weight (vocab, hidden) to multiply with; the token embeddings where the two are tied.
+        bias: whether there is one.
     """
 
     name: str
     table: str
     vocab_size: int
     hidden_size: int
+    bias: bool = True
 
     def weights(self) -> dict[str, Shape]:
         """Name -> shape; a tied table is the embeddings' own and shared."""
-        return {
-            self.table: (self.vocab_size, self.hidden_size),
-            f"{self.name}.bias": (self.vocab_size,),
-        }
+        weights: dict[str, Shape] = {self.table: (self.vocab_size, self.hidden_size)}
+        return weights | ({f"{self.name}.bias": (self.vocab_size,)} if self.bias else {})
 
     def matmul_flops(self, batch: int, sequence: int) -> int:
         """Floating point operations in matrix products."""
@@ -361,6 +239,7 @@ Block = (
     | SelfAttention
     | FeedForward
     | Bottleneck
+    | Convolution
     | FirstToken
     | Dense
     | LayerNorm
@@ -376,6 +255,7 @@ BLOCKS: dict[str, type[Any]] = {
         SelfAttention,
         FeedForward,
         Bottleneck,
+        Convolution,
         FirstToken,
         Dense,
         LayerNorm,
@@ -394,14 +274,20 @@ def outputs_of(body: tuple[Block, ...]) -> int:
 
 
 def block_to_json(block: Block) -> dict[str, Any]:
-    """A block as plain data, `{"block": "Dense", "name": ..., ...}`; so are blocks inside it."""
-    values = {field.name: _plain(getattr(block, field.name)) for field in fields(block)}
-    return {"block": type(block).__name__, **values}
+    """A block as plain data, `{"block": "Dense", "name": ..., ...}`; so is what is inside it."""
+    return _named(block, "block")
+
+
+def _named(value: Any, key: str) -> dict[str, Any]:
+    values = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return {key: type(value).__name__, **values}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_plain(each) for each in value)
+    if type(value).__name__ in POSITIONS:
+        return _named(value, "positions")
     return block_to_json(value) if type(value).__name__ in BLOCKS else value
 
 
@@ -419,4 +305,9 @@ def block_from_json(data: dict[str, Any]) -> Block:
 def _unplain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(_unplain(each) for each in value)
-    return block_from_json(value) if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    if "block" in value:
+        return block_from_json(value)
+    kind = POSITIONS[str(value["positions"])]
+    return kind(**{key: each for key, each in value.items() if key != "positions"})

@@ -7,11 +7,15 @@ Weights are named, never passed: what a name stands for is the emitter's busines
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
+
+import numpy.typing as npt
 
 from encoderkit.encoders.blocks import Activation
 
 T = TypeVar("T")
+# What is known when a graph is written: integers for indices, else numbers of the graph's precision.
+Values = npt.NDArray[Any]
 
 
 class Ops(Protocol[T]):
@@ -29,8 +33,33 @@ class Ops(Protocol[T]):
         """The first rows of the weight `table`, as many as `like` (batch, sequence) is long."""
         ...
 
-    def single_row(self, table: str) -> T:
-        """The weight `table` of one row, (1, hidden)."""
+    def whole(self, table: str) -> T:
+        """The weight `table` (rows, hidden) itself."""
+        ...
+
+    def leading_values(self, values: Values, like: T) -> T:
+        """The first of `values` (longest, ...), as many as `like` (batch, sequence) is long."""
+        ...
+
+    def around_middle(self, values: Values, like: T) -> T:
+        """The middle 2 * sequence of `values` (2 * longest, ...), for `like` (batch, sequence)."""
+        ...
+
+    def by_distance(self, values: Values, like: T) -> T:
+        """values[longest - 1 + key - query] of `values` (2 * longest - 1,) for every query and key of `like`
+        (batch, sequence): (sequence, sequence)."""
+        ...
+
+    def take_rows(self, x: T, ids: T) -> T:
+        """Rows of x (rows, channels) at integer `ids` (count,): (count, channels)."""
+        ...
+
+    def align_distances(self, x: T, like: T) -> T:
+        """Out of columns by distance, columns by place: x[..., i, j - i + sequence - 1] at [..., i, j].
+
+        (batch, heads, sequence, 2 * sequence) -> (batch, heads, sequence, sequence), for `like`
+        (batch, sequence).
+        """
         ...
 
     def count_from_padding(self, ids: T, padding_id: int) -> T:
@@ -41,8 +70,12 @@ class Ops(Protocol[T]):
         """x @ weight.T + bias, the weight (outputs, inputs), on the last axis."""
         ...
 
-    def layer_norm(self, x: T, weight: str, bias: str, epsilon: float) -> T:
+    def layer_norm(self, x: T, weight: str, bias: str | None, epsilon: float) -> T:
         """LayerNorm over the last axis."""
+        ...
+
+    def rms_norm(self, x: T, weight: str, epsilon: float) -> T:
+        """x / sqrt(mean(x * x) + epsilon) * weight over the last axis, in float32 up to the weight."""
         ...
 
     def affine(self, x: T, weight: str, bias: str) -> T:
@@ -104,6 +137,14 @@ class Ops(Protocol[T]):
 
     def merge_heads(self, x: T) -> T:
         """(batch, heads, sequence, size) -> (batch, sequence, heads * size)."""
+        ...
+
+    def transpose(self, x: T, order: tuple[int, ...]) -> T:
+        """The axes in another order."""
+        ...
+
+    def half_turn(self, x: T) -> T:
+        """The halves of the last axis changed for one another, the one that comes first negated."""
         ...
 
     def first_token(self, x: T) -> T:

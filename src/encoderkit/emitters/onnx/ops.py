@@ -15,11 +15,17 @@ from spox import Var
 from encoderkit.emitters.onnx.opset import (
     GELU_OPSET,
     LAYER_NORMALIZATION_OPSET,
-    REDUCE_MAX_AXES_OPSET,
+    REDUCE_AXES_OPSET,
     operators,
 )
 from encoderkit.emitters.onnx.tracing import Trace
 from encoderkit.encoders.blocks import Activation, Shape
+
+Array = npt.NDArray[Any]
+
+# What depends on every pair of tokens is stored in the graph for sequences of this fixed length and shorter;
+# for longer ones it is computed of what depends on distances alone.
+LONGEST_FOLDED = 512
 
 
 class OnnxOps:
@@ -56,6 +62,7 @@ class OnnxOps:
         self._op: ModuleType = operators(opset)
         self._constants: dict[Any, Var] = {}
         self._casts: dict[str, Var] = {}
+        self._lengths: dict[Var, Var] = {}
 
     def scope(self, name: str) -> AbstractContextManager[None]:
         return self._trace.scope(name)
@@ -68,16 +75,71 @@ class OnnxOps:
         length = self._trace.dimensions(like)[1]
         if length == self._shapes[table][0]:
             return weight
-        if isinstance(length, int):
-            end = self._integers([length])
-        else:
-            shape = self._named(op.shape(like), "Shape")
-            end = self._named(op.slice(shape, self._integers([1]), self._integers([2])), "Length")
         zero = self._integers([0])
-        return self._named(op.slice(weight, zero, end, zero), "Slice")
+        return self._named(op.slice(weight, zero, self._length(like), zero), "Slice")
 
-    def single_row(self, table: str) -> Var:
+    def whole(self, table: str) -> Var:
         return self._weight(table)
+
+    def leading_values(self, values: Array, like: Var) -> Var:
+        length = self._trace.dimensions(like)[1]
+        if isinstance(length, int):
+            return self._known(values[:length])
+        zero = self._integers([0])
+        return self._named(self._op.slice(self._known(values), zero, self._length(like), zero), "Slice")
+
+    def around_middle(self, values: Array, like: Var) -> Var:
+        longest, length = len(values) // 2, self._trace.dimensions(like)[1]
+        if isinstance(length, int):
+            return self._known(values[longest - length : longest + length])
+        op, middle, end = self._op, self._integers([longest]), self._length(like)
+        first = self._named(op.sub(middle, end), "First")
+        last = self._named(op.add(middle, end), "Last")
+        return self._named(op.slice(self._known(values), first, last, self._integers([0])), "Slice")
+
+    def by_distance(self, values: Array, like: Var) -> Var:
+        op, middle, length = self._op, len(values) // 2, self._trace.dimensions(like)[1]
+        if isinstance(length, int) and length <= LONGEST_FOLDED:
+            near = np.arange(length)
+            return self._known(values[middle + near[None, :] - near[:, None]])
+        places = self.leading_values(np.arange(middle + 1), like)
+        keys, queries = self.expand_axes(places, (0,)), self.expand_axes(places, (1,))
+        distances = self._named(op.sub(keys, queries), "Distances")
+        index = self._named(op.add(distances, self._integers([middle])), "Index")
+        return self._named(op.gather(self._known(values), index), "Gather")
+
+    def take_rows(self, x: Var, ids: Var) -> Var:
+        return self._named(self._op.gather(x, ids), "Gather")
+
+    def align_distances(self, x: Var, like: Var) -> Var:
+        op, length, last = self._op, self._length(like), self._integers([3])
+        # Where rows are cut one shorter than they are, each begins one place further to the right: what
+        # stood along diagonals stands in columns.
+        flat = self._named(op.reshape(x, self._integers([0, 0, -1])), "Flat")
+        offset = self._named(op.sub(length, self._integers([1])), "Offset")
+        cut = self._named(op.slice(flat, offset, self._integers([-1]), self._integers([2])), "Cut")
+        parts = [self._integers([0, 0]), length, self._integers([-1])]
+        shape = self._named(op.concat(parts, axis=0), "RowsOf")
+        apart = self._named(op.reshape(cut, shape), "Rows")
+        return self._named(op.slice(apart, self._integers([0]), length, last), "Aligned")
+
+    def _length(self, like: Var) -> Var:
+        """The sequence length of `like` (batch, sequence), as a tensor of one integer."""
+        length = self._trace.dimensions(like)[1]
+        if isinstance(length, int):
+            return self._integers([length])
+        if like not in self._lengths:
+            with self._trace.scope("length"):
+                shape = self._named(self._op.shape(like), "Shape")
+                length = self._op.slice(shape, self._integers([1]), self._integers([2]))
+                self._lengths[like] = self._named(length, "Length")
+        return self._lengths[like]
+
+    def _known(self, values: Array) -> Var:
+        """A constant: numbers in the graph's precision, integers as they are."""
+        if np.issubdtype(values.dtype, np.floating):
+            return self._constant(values.astype(self._compute))
+        return self._constant(np.ascontiguousarray(values, dtype=np.int64))
 
     def count_from_padding(self, ids: Var, padding_id: int) -> Var:
         op = self._op
@@ -97,26 +159,42 @@ class OnnxOps:
             return product
         return self._named(op.add(product, self._weight(bias)), "Add")
 
-    def layer_norm(self, x: Var, weight: str, bias: str, epsilon: float) -> Var:
-        scale, shift = self._weight(weight), self._weight(bias)
+    def layer_norm(self, x: Var, weight: str, bias: str | None, epsilon: float) -> Var:
+        scale, shift = self._weight(weight), None if bias is None else self._weight(bias)
         if self._opset < LAYER_NORMALIZATION_OPSET:
             return self._spelt_out_layer_norm(x, scale, shift, epsilon)
         normed = self._op.layer_normalization(x, scale, shift, axis=-1, epsilon=epsilon)
         return self._named(normed[0], "LayerNormalization")
 
-    def _spelt_out_layer_norm(self, x: Var, scale: Var, shift: Var, epsilon: float) -> Var:
-        op, original = self._op, self._trace.dtype(x)
+    def rms_norm(self, x: Var, weight: str, epsilon: float) -> Var:
+        normed = self._unit_variance(self.to_float32(x), epsilon)
+        return self._scaled(normed, self._trace.dtype(x), self._weight(weight), None)
+
+    def _spelt_out_layer_norm(self, x: Var, scale: Var, shift: Var | None, epsilon: float) -> Var:
         # In float32, as LayerNormalization itself does by its stash_type.
-        x = self.to_float32(x)
-        mean = self._named(op.reduce_mean(x, axes=[-1], keepdims=1), "Mean")
-        centred = self._named(op.sub(x, mean), "Centred")
-        squares = self._named(op.mul(centred, centred), "Squares")
-        variance = self._named(op.reduce_mean(squares, axes=[-1], keepdims=1), "Variance")
+        wide = self.to_float32(x)
+        centred = self._named(self._op.sub(wide, self._mean(wide)), "Centred")
+        return self._scaled(self._unit_variance(centred, epsilon), self._trace.dtype(x), scale, shift)
+
+    def _unit_variance(self, x: Var, epsilon: float) -> Var:
+        """x / sqrt(mean(x * x) + epsilon), float32."""
+        op = self._op
+        variance = self._mean(self._named(op.mul(x, x), "Squares"))
         shifted = self._named(op.add(variance, self._float32(epsilon)), "AddEpsilon")
-        normed = self._named(op.div(centred, self._named(op.sqrt(shifted), "Sqrt")), "Div")
-        if original != np.float32:
-            normed = self._named(op.cast(normed, to=original), "CastBack")
-        return self._named(op.add(self._named(op.mul(normed, scale), "Mul"), shift), "Add")
+        return self._named(op.div(x, self._named(op.sqrt(shifted), "Sqrt")), "Div")
+
+    def _mean(self, x: Var) -> Var:
+        """Over the last axis, which stays."""
+        if self._opset < REDUCE_AXES_OPSET:
+            return self._named(self._op.reduce_mean(x, axes=[-1], keepdims=1), "Mean")
+        return self._named(self._op.reduce_mean(x, self._integers([-1]), keepdims=1), "Mean")
+
+    def _scaled(self, normed: Var, dtype: np.dtype[Any], scale: Var, shift: Var | None) -> Var:
+        """A float32 tensor as `dtype`, times scale, plus shift."""
+        if dtype != np.float32:
+            normed = self._named(self._op.cast(normed, to=dtype), "CastBack")
+        scaled = self._named(self._op.mul(normed, scale), "Mul")
+        return scaled if shift is None else self._named(self._op.add(scaled, shift), "Add")
 
     def affine(self, x: Var, weight: str, bias: str) -> Var:
         scaled = self._named(self._op.mul(x, self._weight(weight)), "Mul")
@@ -201,6 +279,16 @@ class OnnxOps:
         turned = self._named(self._op.transpose(x, perm=[0, 2, 1, 3]), "Transpose")
         return self._named(self._op.reshape(turned, self._integers([0, 0, heads * size])), "Reshape")
 
+    def transpose(self, x: Var, order: tuple[int, ...]) -> Var:
+        return self._named(self._op.transpose(x, perm=list(order)), "Transpose")
+
+    def half_turn(self, x: Var) -> Var:
+        op, half = self._op, self._trace.dimensions(x)[-1] // 2
+        zero, middle, axis = self._integers([0]), self._integers([half]), self._integers([-1])
+        first = self._named(op.slice(x, zero, middle, axis), "Slice")
+        second = self._named(op.slice(x, middle, self._integers([2 * half]), axis), "Slice")
+        return self._named(op.concat([self._named(op.neg(second), "Neg"), first], axis=-1), "Concat")
+
     def first_token(self, x: Var) -> Var:
         return self._named(self._op.gather(x, self._constant(np.array(0)), axis=1), "First")
 
@@ -212,7 +300,7 @@ class OnnxOps:
         return self._named(total, "ReduceSum")
 
     def maximum_over(self, x: Var, axis: int) -> Var:
-        if self._opset < REDUCE_MAX_AXES_OPSET:
+        if self._opset < REDUCE_AXES_OPSET:
             largest = self._op.reduce_max(x, axes=[axis], keepdims=0)
         else:
             largest = self._op.reduce_max(x, self._integers([axis]), keepdims=0)
@@ -267,7 +355,7 @@ class OnnxOps:
     def _integers(self, values: Sequence[int]) -> Var:
         return self._constant(np.array(values, dtype=np.int64))
 
-    def _constant(self, value: npt.NDArray[Any]) -> Var:
+    def _constant(self, value: Array) -> Var:
         """A Constant node, one for every value."""
         key = (value.dtype.str, value.shape, value.tobytes())
         if key not in self._constants:

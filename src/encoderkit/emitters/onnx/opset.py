@@ -14,7 +14,7 @@ DEFAULT_OPSET = 17
 LOWEST_OPSET = 13
 LAYER_NORMALIZATION_OPSET = 17
 GELU_OPSET = 20
-REDUCE_MAX_AXES_OPSET = 18
+REDUCE_AXES_OPSET = 18
 # spox has no older module; a graph for an older opset is traced in this one and stepped down.
 _FIRST_TRACED = 17
 _LAST_TRACED = 26
