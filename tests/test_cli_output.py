@@ -33,7 +33,7 @@ def test_no_arguments_show_the_help(encoderkit: Run) -> None:
     """And every verb with a line."""
     finished = encoderkit("")
     shown = finished.out + finished.err
-    for verb in ("run", "export", "doctor", "cache"):
+    for verb in ("run", "export", "models", "doctor", "cache"):
         assert re.search(rf"^  {verb} +\w", shown, flags=re.MULTILINE)
 
 

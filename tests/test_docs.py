@@ -166,9 +166,10 @@ def test_json_of_models(encoderkit: Run, tiny: Tiny, verb: str) -> None:
         assert document["precision"]["kernels"]
 
 
-def test_json_of_doctor(encoderkit: Run) -> None:
-    """docs/json.md lists the keys of `doctor --json`."""
-    check_keys(encoderkit("doctor --json").json, sections()["Envelope"] | sections()["doctor"])
+@pytest.mark.parametrize("verb", ["doctor", "models"])
+def test_json_without_a_model(encoderkit: Run, verb: str) -> None:
+    """docs/json.md lists the keys of `doctor --json` and `models --json`."""
+    check_keys(encoderkit(f"{verb} --json").json, sections()["Envelope"] | sections()[verb])
 
 
 @pytest.mark.parametrize("command", ["cache list", "cache prune --all --dry-run"])
@@ -213,7 +214,7 @@ def test_architecture_names_every_file() -> None:
     assert named == {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
 
 
-@pytest.mark.parametrize("verb", ["run", "export", "doctor", "cache"])
+@pytest.mark.parametrize("verb", ["run", "export", "models", "doctor", "cache"])
 def test_a_page_explains_every_option(encoderkit: Run, verb: str) -> None:
     """docs/how-to/VERB.md names each option that the help lists."""
     page = (ROOT / "docs" / "how-to" / f"{verb}.md").read_text()

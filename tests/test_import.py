@@ -58,7 +58,7 @@ def test_nothing_heavy_is_loaded(code: str) -> None:
 
 def test_help_of_a_verb_loads_nothing_heavy() -> None:
     """The options come from dataclasses, so the verbs themselves aren't needed to describe them."""
-    for verb in ("run", "export", "doctor"):
+    for verb in ("run", "export", "models", "doctor"):
         code = HELP.format(words=f'{verb}", "--help')
         out = _python(f"{code}\nprint([name for name in {HEAVY} if name in sys.modules])")
         assert out.splitlines()[-1] == "[]", verb

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from encoderkit import __version__
-from encoderkit.cli import INTERRUPTED, cache, doctor
+from encoderkit.cli import INTERRUPTED, cache, doctor, models
 from encoderkit.cli.options import command
 from encoderkit.cli.predict import predict_action
 from encoderkit.cli.verbs import export_action, run_action
@@ -60,6 +60,7 @@ app.command(
     help="Work with a model: questions, texts and files in, answers out.",
     epilog=PREDICT_EXAMPLES,
 )(command(PredictJob, predict_action))
+app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
 app.add_typer(cache.app, name="cache")
 
