@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tokenizers import Tokenizer
 
 from encoderkit.errors import CheckpointError, UnsupportedModelError
@@ -14,21 +12,20 @@ from encoderkit.text.tokenizer.classes import (
     CODES,
     GENERIC,
     MERGES,
-    MODELS,
     VOCABULARY,
 )
 from encoderkit.text.tokenizer.library import add_tokens
 from encoderkit.text.tokenizer.protobuf import read_model
-from encoderkit.text.tokenizer.settings import AddedToken, Settings, content_of
+from encoderkit.text.tokenizer.sentencepiece import MODELS
+from encoderkit.text.tokenizer.settings import TOKENIZER_FILE, AddedToken, Files, Settings, content_of
 
-TOKENIZER_FILE = "tokenizer.json"
 LOOKED_FOR = (TOKENIZER_FILE, "vocab.txt", "vocab.json with merges.txt", "vocab.txt with bpe.codes", *MODELS)
 FAIRSEQ_CLASSES = ("BertweetTokenizer", "PhobertTokenizer")
 JAPANESE_CLASS = "BertJapaneseTokenizer"
 
 
-def class_of(folder: Path, settings: Settings) -> str:
-    """The tokenizer class that a folder's vocabulary files are of.
+def class_of(files: Files, settings: Settings) -> str:
+    """The tokenizer class that vocabulary files are of.
 
     Raises:
         UnsupportedModelError: it names a class that isn't defined here.
@@ -37,19 +34,19 @@ def class_of(folder: Path, settings: Settings) -> str:
     name = declared_class(settings)
     if name is not None and name not in CLASSES and name not in FAIRSEQ_CLASSES:
         raise UnsupportedModelError(
-            f"{folder} asks for the tokenizer class {name}, which isn't defined here",
+            f"the checkpoint asks for the tokenizer class {name}, which isn't defined here",
             hint="Load it with transformers' AutoTokenizer, and save_pretrained writes a tokenizer.json",
         )
-    found = class_by_files(folder, settings)
+    found = class_by_files(files, settings)
     if found is None:
         raise CheckpointError(
-            f"{folder} has no tokenizer; looked for {', '.join(LOOKED_FOR)}",
+            f"there is no tokenizer; looked for {', '.join(LOOKED_FOR)}",
             hint="Put the tokenizer's files beside config.json",
         )
     return found
 
 
-def class_by_files(folder: Path, settings: Settings) -> str | None:
+def class_by_files(files: Files, settings: Settings) -> str | None:
     """The class that a folder names, where the files for it are there; otherwise what its files tell.
 
     A BERT with a SentencePiece model alone has XLM-RoBERTa's tokenizer, an ALBERT with vocab.txt alone
@@ -57,24 +54,24 @@ def class_by_files(folder: Path, settings: Settings) -> str | None:
     """
 
     def has(*names: str) -> bool:
-        return all((folder / name).is_file() for name in names)
+        return all(name in files for name in names)
 
     name = declared_class(settings)
     if name in FAIRSEQ_CLASSES and has(*CODES):
         return name
-    if name is not None and name in CLASSES and CLASSES[name].path(folder) is not None:
+    if name is not None and name in CLASSES and CLASSES[name].fits(files):
         return name
-    for files, of_files in (
+    for needed, of_files in (
         (CODES, "BertweetTokenizer"),
         (VOCABULARY, "BertTokenizer"),
         (MERGES, "RobertaTokenizer"),
         (("sentencepiece.bpe.model",), "XLMRobertaTokenizer"),
         (("spm.model",), "DebertaV2Tokenizer"),
     ):
-        if has(*files):
+        if has(*needed):
             return of_files
     if has("spiece.model"):
-        pieces = {piece for piece, _ in read_model(folder / "spiece.model").pieces}
+        pieces = {piece for piece, _ in read_model(files["spiece.model"]).pieces}
         return "AlbertTokenizer" if "[CLS]" in pieces else "T5Tokenizer"
     return None
 
@@ -88,8 +85,8 @@ def declared_class(settings: Settings) -> str | None:
     return ALIASES.get(name, name) if name else None
 
 
-def built(folder: Path, settings: Settings, name: str) -> tuple[Tokenizer, dict[str, AddedToken | str]]:
-    """Build the tokenizer of a class in CLASSES from a folder's vocabulary files.
+def built(files: Files, settings: Settings, name: str) -> tuple[Tokenizer, dict[str, AddedToken | str]]:
+    """Build the tokenizer of a class in CLASSES from its vocabulary's files.
 
     Returns:
         The tokenizer and its special tokens by name.
@@ -98,11 +95,9 @@ def built(folder: Path, settings: Settings, name: str) -> tuple[Tokenizer, dict[
         CheckpointError: the files are damaged, or lack what the class needs.
     """
     wanted = CLASSES[name]
-    path = wanted.path(folder)
-    assert path is not None
     named = {**wanted.named, **settings.named}
     names = {each: content_of(token) for each, token in named.items()}
-    tokenizer, extra = wanted.make(path, settings, names)
+    tokenizer, extra = wanted.make(files, settings, names)
     add_tokens(tokenizer, settings, named, extra)
     tokenizer.post_processor = wanted.template(tokenizer, names, settings)
     return tokenizer, named

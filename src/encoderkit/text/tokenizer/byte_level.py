@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from encoderkit.errors import CheckpointError
-from encoderkit.text.tokenizer.settings import AddedToken, Settings
+from encoderkit.text.tokenizer.settings import AddedToken, Files, Settings
 
 
 def make(
-    path: Path, settings: Settings, names: Mapping[str, str]
+    files: Files, settings: Settings, names: Mapping[str, str]
 ) -> tuple[Tokenizer, tuple[AddedToken, ...]]:
     """A tokenizer out of vocab.json (token -> id) and merges.txt (a pair a line) beside it.
 
     Raises:
         CheckpointError: they can't be read, or contradict each other.
     """
-    merges = path.with_name("merges.txt")
+    path, merges = files["vocab.json"], files["merges.txt"]
     try:
         vocabulary, pairs = models.BPE.read_file(str(path), str(merges))
         model = models.BPE(

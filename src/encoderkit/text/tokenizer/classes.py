@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from tokenizers import Tokenizer, processors
 
 from encoderkit.text.tokenizer import byte_level, japanese, sentencepiece, wordpiece
 from encoderkit.text.tokenizer.library import token_number
-from encoderkit.text.tokenizer.settings import AddedToken, Settings
+from encoderkit.text.tokenizer.sentencepiece import MODELS
+from encoderkit.text.tokenizer.settings import AddedToken, Files, Settings
 
 Named = Mapping[str, AddedToken | str]
 
 VOCABULARY = ("vocab.txt",)
 MERGES = ("vocab.json", "merges.txt")
 CODES = ("vocab.txt", "bpe.codes")
-# Any of these; the first is the one that XLM-RoBERTa and CamemBERT have, then DeBERTa's, ALBERT's and T5's.
-MODELS = ("sentencepiece.bpe.model", "spm.model", "spiece.model", "tokenizer.model")
 
 _BERT: Named = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
 _ROBERTA: Named = {
@@ -42,7 +40,7 @@ _DEBERTA: Named = {**_BERT, "bos": "[CLS]", "eos": "[SEP]"}
 _T5: Named = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}
 
 # A tokenizer without template and added tokens, and the tokens that its vocabulary's own file says to add.
-Make = Callable[[Path, Settings, Mapping[str, str]], tuple[Tokenizer, tuple[AddedToken, ...]]]
+Make = Callable[[Files, Settings, Mapping[str, str]], tuple[Tokenizer, tuple[AddedToken, ...]]]
 Template = Callable[[Tokenizer, Mapping[str, str], Settings], processors.PostProcessor]
 
 
@@ -63,11 +61,10 @@ class TokenizerClass:
     template: Template
     any_file: bool = False
 
-    def path(self, folder: Path) -> Path | None:
-        """The first of its files in a folder, None where not enough are there."""
-        found = [folder / name for name in self.files if (folder / name).is_file()]
-        enough = 1 if self.any_file else len(self.files)
-        return found[0] if len(found) >= enough else None
+    def fits(self, files: Files) -> bool:
+        """Whether the files that it needs are among these."""
+        found = sum(name in files for name in self.files)
+        return found >= (1 if self.any_file else len(self.files))
 
 
 def _bert_pairs(tokenizer: Tokenizer, names: Mapping[str, str], _: Settings) -> processors.PostProcessor:

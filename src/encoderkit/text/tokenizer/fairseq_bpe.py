@@ -18,7 +18,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 from encoderkit.errors import CheckpointError
 from encoderkit.text.tokenizer.encoding import Bytes, Columns, Ints
 from encoderkit.text.tokenizer.library import LibraryEngine, add_tokens, clean_up
-from encoderkit.text.tokenizer.settings import NAMES, AddedToken, Settings, content_of
+from encoderkit.text.tokenizer.settings import NAMES, AddedToken, Files, Settings, content_of
 
 CONTINUES = "@@"
 WORD_END = "</w>"
@@ -52,8 +52,8 @@ class Codes:
     real: Sequence[int]
 
 
-def build(folder: Path, settings: Settings) -> tuple[Tokenizer, Codes, dict[str, AddedToken | str]]:
-    """The tokenizer of a folder with bpe.codes and vocab.txt, its codes, and its special tokens by name.
+def build(files: Files, settings: Settings) -> tuple[Tokenizer, Codes, dict[str, AddedToken | str]]:
+    """The tokenizer of bpe.codes and vocab.txt, its codes, and its special tokens by name.
 
     Raises:
         CheckpointError: one of them is damaged.
@@ -63,7 +63,7 @@ def build(folder: Path, settings: Settings) -> tuple[Tokenizer, Codes, dict[str,
     first = [names[name] for name in ("bos", "pad", "eos", "unk")]
     further = [names[name] for name in NAMES] + [content_of(token) for token in settings.extra]
     added = {token.content: number for number, token in settings.added.items()}
-    codes = read_codes(folder, first, added, further)
+    codes = read_codes(files, first, added, further)
     tokenizer = Tokenizer(
         models.BPE(
             vocab=dict(codes.symbols),
@@ -84,7 +84,7 @@ def build(folder: Path, settings: Settings) -> tuple[Tokenizer, Codes, dict[str,
     return tokenizer, codes, named
 
 
-def read_codes(folder: Path, first: Sequence[str], added: Mapping[str, int], further: Iterable[str]) -> Codes:
+def read_codes(files: Files, first: Sequence[str], added: Mapping[str, int], further: Iterable[str]) -> Codes:
     """Read bpe.codes and vocab.txt.
 
     Args:
@@ -96,14 +96,14 @@ def read_codes(folder: Path, first: Sequence[str], added: Mapping[str, int], fur
         CheckpointError: one of them is damaged.
     """
     vocabulary = {token: number for number, token in enumerate(first)}
-    for token in _tokens(folder / "vocab.txt"):
+    for token in _tokens(files["vocab.txt"]):
         # As fairseq's readers count: a token that comes again takes the number that the next one gets too.
         vocabulary[token] = len(vocabulary)
     vocabulary |= added
     for token in further:
         vocabulary.setdefault(token, len(vocabulary))
     whole = {token: vocabulary[token] for token in (*first, *added, *further)}
-    merges = _merges(folder / "bpe.codes")
+    merges = _merges(files["bpe.codes"])
     size = max(vocabulary.values()) + 1
     owners = {number: token for token, number in vocabulary.items()}
     symbols, taken, real = dict(whole), set(whole.values()), list[int]()

@@ -23,7 +23,7 @@ from encoderkit.text.tokenizer.library import (
     token_number,
 )
 from encoderkit.text.tokenizer.mecab import DEFAULT_DICTIONARY, DICTIONARIES, Span, normalized, word_finder
-from encoderkit.text.tokenizer.settings import AddedToken, Settings, content_of
+from encoderkit.text.tokenizer.settings import AddedToken, Files, Settings, content_of
 
 NAMED: Mapping[str, AddedToken | str] = {
     "unk": "[UNK]",
@@ -43,7 +43,7 @@ def finds_words(settings: Settings) -> bool:
 
 
 def make_basic(
-    path: Path, settings: Settings, names: Mapping[str, str]
+    files: Files, settings: Settings, names: Mapping[str, str]
 ) -> tuple[Tokenizer, tuple[AddedToken, ...]]:
     """A tokenizer out of vocab.txt whose words are those between blanks and punctuation.
 
@@ -53,7 +53,7 @@ def make_basic(
     if subwords_by(settings) != "wordpiece":
         raise UnsupportedModelError("this tokenizer divides words that MeCab didn't find into characters")
     lower = bool(settings.options.get("do_lower_case", False))
-    tokenizer = Tokenizer(_model(path, settings, names["unk"]))
+    tokenizer = Tokenizer(_model(files["vocab.txt"], settings, names["unk"]))
     tokenizer.normalizer = normalizers.Sequence(
         [
             normalizers.BertNormalizer(
@@ -136,15 +136,15 @@ def notices(settings: Settings) -> tuple[str, ...]:
     )
 
 
-def build(folder: Path, settings: Settings) -> tuple[Tokenizer, dict[str, AddedToken | str]]:
-    """The subword half of a folder's tokenizer, and its special tokens by name.
+def build(files: Files, settings: Settings) -> tuple[Tokenizer, dict[str, AddedToken | str]]:
+    """The subword half of a tokenizer, and its special tokens by name.
 
     Raises:
         CheckpointError: vocab.txt can't be read.
     """
     named = {**NAMED, **settings.named}
     names = {name: content_of(token) for name, token in named.items()}
-    tokenizer = Tokenizer(_model(folder / "vocab.txt", settings, names["unk"]))
+    tokenizer = Tokenizer(_model(files["vocab.txt"], settings, names["unk"]))
     add_tokens(tokenizer, settings, named)
     cls, sep = names["cls"], names["sep"]
     tokenizer.post_processor = processors.TemplateProcessing(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer as Library
@@ -15,7 +14,6 @@ from encoderkit.text.tokenizer import byte_level, fairseq_bpe, japanese, wordpie
 from encoderkit.text.tokenizer.building import (
     FAIRSEQ_CLASSES,
     JAPANESE_CLASS,
-    TOKENIZER_FILE,
     built,
     class_by_files,
     class_of,
@@ -24,8 +22,16 @@ from encoderkit.text.tokenizer.building import (
 from encoderkit.text.tokenizer.classes import CLASSES
 from encoderkit.text.tokenizer.encoding import halves, halves_one_by_one
 from encoderkit.text.tokenizer.library import LibraryEngine, add_tokens, read_tokenizer, to_json, tokens_in
-from encoderkit.text.tokenizer.recipe import Recipe, as_mapping, read_recipe
-from encoderkit.text.tokenizer.settings import NAMES, AddedToken, Settings, content_of, read_settings
+from encoderkit.text.tokenizer.recipe import RECIPE_FILE, Recipe, as_mapping, read_recipe
+from encoderkit.text.tokenizer.settings import (
+    NAMES,
+    TOKENIZER_FILE,
+    AddedToken,
+    Files,
+    Settings,
+    content_of,
+    read_settings,
+)
 from encoderkit.text.tokenizer.tokenizer import Engine, SpecialTokens, Tokenizer
 
 # What special tokens are called where neither a folder nor its class says it.
@@ -47,19 +53,17 @@ class Found:
         source: a tokenizer.json's tokenizer, or a recipe.
         special: special tokens by name.
         class_name: the class of transformers that its vocabulary is of, where something tells.
-        is_built: whether it was built from other files than tokenizer.json or a recipe.
     """
 
     settings: Settings
     source: Library | Recipe
     special: Mapping[str, str]
     class_name: str | None
-    is_built: bool
 
 
-def open_tokenizer(folder: Path, config: Mapping[str, Any]) -> Tokenizer:
-    """Open the tokenizer of a folder; see the package's function of this name."""
-    found = _find(folder, config)
+def open_tokenizer(files: Files, config: Mapping[str, Any]) -> Tokenizer:
+    """Open a tokenizer; see the package's function of this name."""
+    found = _find(files, config)
     options = found.settings.options
     by_python = isinstance(found.source, Recipe) or found.class_name == JAPANESE_CLASS
     engine = _engine(found)
@@ -75,8 +79,8 @@ def open_tokenizer(folder: Path, config: Mapping[str, Any]) -> Tokenizer:
     )
 
 
-def build(folder: Path, config: Mapping[str, Any]) -> tuple[str | None, dict[str, Any] | None]:
-    """What a folder lacks so that its tokenizer can be opened without knowing older formats.
+def build(files: Files, config: Mapping[str, Any]) -> tuple[str | None, dict[str, Any] | None]:
+    """What files lack so that its tokenizer can be opened without knowing older formats.
 
     Returns:
         The content of its tokenizer.json, or that of its recipe; neither where it has what it needs.
@@ -85,55 +89,55 @@ def build(folder: Path, config: Mapping[str, Any]) -> tuple[str | None, dict[str
         CheckpointError: it has no tokenizer, or a damaged one.
         UnsupportedModelError: its tokenizer isn't defined here.
     """
-    found = _find(folder, config)
-    if not found.is_built:
+    if RECIPE_FILE in files or _is_whole(files, read_settings(files, config)):
         return None, None
+    found = _find(files, config)
     if isinstance(found.source, Recipe):
         return None, found.source.to_json()
     return to_json(found.source), None
 
 
-def _find(folder: Path, config: Mapping[str, Any]) -> Found:
-    recipe = read_recipe(folder)
+def _find(files: Files, config: Mapping[str, Any]) -> Found:
+    recipe = read_recipe(files)
     if recipe is not None:
         return Found(
-            settings=read_settings(folder, config),
+            settings=read_settings(files, config),
             source=recipe,
             special=recipe.special,
             class_name=recipe.class_name,
-            is_built=False,
         )
-    path = folder / TOKENIZER_FILE
-    settings = read_settings(folder, config)
-    if path.is_file() and not _has_python_class(folder, settings):
-        return _from_file(path, config)
-    name = class_of(folder, settings)
+    settings = read_settings(files, config)
+    if _is_whole(files, settings):
+        return _from_file(files, config)
+    name = class_of(files, settings)
     source: Library | Recipe
     if name in FAIRSEQ_CLASSES:
-        source, named = _fairseq_recipe(folder, settings, name)
+        source, named = _fairseq_recipe(files, settings, name)
     elif name == JAPANESE_CLASS and japanese.finds_words(settings):
-        source, named = _japanese_recipe(folder, settings)
+        source, named = _japanese_recipe(files, settings)
     else:
-        source, named = built(folder, settings, name)
+        source, named = built(files, settings, name)
     special = {each: content_of(token) for each, token in named.items()}
-    return Found(settings=settings, source=source, special=special, class_name=name, is_built=True)
+    return Found(settings=settings, source=source, special=special, class_name=name)
 
 
-def _has_python_class(folder: Path, settings: Settings) -> bool:
-    """Whether transformers leaves the folder's tokenizer.json alone, since its class for it is slow."""
+def _is_whole(files: Files, settings: Settings) -> bool:
+    """Whether there is a tokenizer.json that says all: transformers reads none for the classes of Python."""
     name = declared_class(settings)
-    return name in (*FAIRSEQ_CLASSES, JAPANESE_CLASS) and class_by_files(folder, settings) == name
+    is_python = name in (*FAIRSEQ_CLASSES, JAPANESE_CLASS) and class_by_files(files, settings) == name
+    return TOKENIZER_FILE in files and not is_python
 
 
-def _from_file(path: Path, config: Mapping[str, Any]) -> Found:
+def _from_file(files: Files, config: Mapping[str, Any]) -> Found:
     """tokenizer.json as it is, but for what the files beside it say."""
+    path = files[TOKENIZER_FILE]
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} is damaged: {error}", hint="Download it again") from error
     library = read_tokenizer(text, str(path))
-    settings = read_settings(path.parent, config, file_tokens=tokens_in(library))
-    name = class_by_files(path.parent, settings) or declared_class(settings)
+    settings = read_settings(files, config, file_tokens=tokens_in(library))
+    name = class_by_files(files, settings) or declared_class(settings)
     _set_options(library, settings, name)
     defaults = CLASSES[name].named if name is not None and name in CLASSES else {}
     known = {
@@ -144,7 +148,7 @@ def _from_file(path: Path, config: Mapping[str, Any]) -> Found:
     special = {each: content_of(token) for each, token in named.items()}
     if len(known) < len(defaults) or not defaults:
         special = _usual_names(library) | special
-    return Found(settings=settings, source=library, special=special, class_name=name, is_built=False)
+    return Found(settings=settings, source=library, special=special, class_name=name)
 
 
 def _usual_names(library: Library) -> dict[str, str]:
@@ -169,9 +173,9 @@ def _set_options(library: Library, settings: Settings, name: str | None) -> None
 
 
 def _fairseq_recipe(
-    folder: Path, settings: Settings, name: str
+    files: Files, settings: Settings, name: str
 ) -> tuple[Recipe, dict[str, AddedToken | str]]:
-    library, codes, named = fairseq_bpe.build(folder, settings)
+    library, codes, named = fairseq_bpe.build(files, settings)
     recipe = Recipe(
         kind="fairseq-bpe",
         class_name=name,
@@ -182,8 +186,8 @@ def _fairseq_recipe(
     return recipe, named
 
 
-def _japanese_recipe(folder: Path, settings: Settings) -> tuple[Recipe, dict[str, AddedToken | str]]:
-    library, named = japanese.build(folder, settings)
+def _japanese_recipe(files: Files, settings: Settings) -> tuple[Recipe, dict[str, AddedToken | str]]:
+    library, named = japanese.build(files, settings)
     recipe = Recipe(
         kind="japanese",
         class_name=JAPANESE_CLASS,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from encoderkit.errors import CheckpointError
-from encoderkit.text.tokenizer.settings import read_object
+from encoderkit.text.tokenizer.settings import Files, read_object
 
 RECIPE_FILE = "tokenizer_recipe.json"
 # 1: the first.
@@ -78,14 +78,14 @@ class Recipe:
             ) from error
 
 
-def read_recipe(folder: Path) -> Recipe | None:
-    """The recipe in a folder, None where there is none.
+def read_recipe(files: Files) -> Recipe | None:
+    """The recipe among the files, None where there is none.
 
     Raises:
         CheckpointError: it is of a newer format, or damaged.
     """
-    path = folder / RECIPE_FILE
-    return Recipe.from_json(read_object(path), path) if path.is_file() else None
+    path = files.get(RECIPE_FILE)
+    return None if path is None else Recipe.from_json(read_object(path), path)
 
 
 def as_mapping(text: str) -> dict[str, Any]:

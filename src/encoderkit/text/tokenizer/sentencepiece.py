@@ -7,29 +7,30 @@ first, what is done to the text before, which pieces are special.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from encoderkit.text.tokenizer.protobuf import BPE, CONTROL, USER_DEFINED, SentencePieceModel, read_model
-from encoderkit.text.tokenizer.settings import AddedToken, Settings
+from encoderkit.text.tokenizer.settings import AddedToken, Files, Settings
 
+# Any of these; the first is what XLM-RoBERTa and CamemBERT have, then DeBERTa's, and ALBERT's and T5's.
+MODELS = ("sentencepiece.bpe.model", "spm.model", "spiece.model", "tokenizer.model")
 BLANK = "▁"
 Vocabulary = list[tuple[str, float]]
 Made = tuple[Tokenizer, tuple[AddedToken, ...]]
 
 
-def make_xlm_roberta(path: Path, settings: Settings, names: Mapping[str, str]) -> Made:
+def make_xlm_roberta(files: Files, settings: Settings, names: Mapping[str, str]) -> Made:
     """fairseq's ids: four special tokens, then the pieces from the fourth on, then the mask."""
-    model = read_model(path)
+    model = _read(files)
     head: Vocabulary = [(names[name], 0.0) for name in ("bos", "pad", "eos", "unk")]
     vocabulary = [*head, *model.pieces[3:], (names["mask"], 0.0)]
     return _assembled(model, vocabulary, names["unk"], settings, before=())
 
 
-def make_camembert(path: Path, settings: Settings, names: Mapping[str, str]) -> Made:
+def make_camembert(files: Files, settings: Settings, names: Mapping[str, str]) -> Made:
     """fairseq's ids twice over: five entries, three of them never used, then all pieces but `<unk>`."""
-    model = read_model(path)
+    model = _read(files)
     head: Vocabulary = [
         ("<s>NOTUSED", 0.0),
         (names["pad"], 0.0),
@@ -41,31 +42,31 @@ def make_camembert(path: Path, settings: Settings, names: Mapping[str, str]) -> 
     return _assembled(model, vocabulary, names["unk"], settings, before=())
 
 
-def make_albert(path: Path, settings: Settings, names: Mapping[str, str]) -> Made:
+def make_albert(files: Files, settings: Settings, names: Mapping[str, str]) -> Made:
     """The pieces' own ids; quotes made alike, accents taken off, lower case, unless the options say not."""
     before: list[normalizers.Normalizer] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
     if not settings.options.get("keep_accents", False):
         before += [normalizers.NFKD(), normalizers.StripAccents()]
     if settings.options.get("do_lower_case", True):
         before.append(normalizers.Lowercase())
-    model = read_model(path)
+    model = _read(files)
     return _assembled(model, model.pieces, names["unk"], settings, before=before)
 
 
-def make_t5(path: Path, settings: Settings, names: Mapping[str, str]) -> Made:
+def make_t5(files: Files, settings: Settings, names: Mapping[str, str]) -> Made:
     """The pieces' own ids, then the sentinels `<extra_id_99>` down to `<extra_id_0>`."""
-    model = read_model(path)
+    model = _read(files)
     sentinels = [f"<extra_id_{number}>" for number in range(int(settings.options.get("extra_ids", 100)))]
     vocabulary = [*model.pieces, *((each, 0.0) for each in reversed(sentinels))]
     tokenizer, extra = _assembled(model, vocabulary, names["unk"], settings, before=())
     return tokenizer, (*extra, *(AddedToken(content=each, special=True) for each in sentinels))
 
 
-def make_deberta(path: Path, settings: Settings, names: Mapping[str, str]) -> Made:
+def make_deberta(files: Files, settings: Settings, names: Mapping[str, str]) -> Made:
     """The pieces' own ids. Blanks are made alike; the model's own normalizer isn't used, as transformers 5
     doesn't: it composes characters (NFC) instead, so `…` or a no-break space stay what they are."""
     options = settings.options
-    model = read_model(path)
+    model = _read(files)
     tokenizer = Tokenizer(_model(model, model.pieces, names["unk"]))
     tokenizer.normalizer = normalizers.Sequence(
         [
@@ -84,6 +85,10 @@ def make_deberta(path: Path, settings: Settings, names: Mapping[str, str]) -> Ma
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splitters)
     tokenizer.decoder = decoders.Metaspace(replacement=BLANK, prepend_scheme=scheme)
     return tokenizer, _extra(model)
+
+
+def _read(files: Files) -> SentencePieceModel:
+    return read_model(next(files[name] for name in MODELS if name in files))
 
 
 def _assembled(

@@ -10,6 +10,9 @@ from typing import Any
 
 from encoderkit.errors import CheckpointError
 
+TOKENIZER_FILE = "tokenizer.json"
+# File name -> where it lies.
+Files = Mapping[str, Path]
 # In the order in which transformers adds those that the vocabulary lacks.
 NAMES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
@@ -69,9 +72,9 @@ class Settings:
 
 
 def read_settings(
-    folder: Path, config: Mapping[str, Any], *, file_tokens: Mapping[int, AddedToken] | None = None
+    files: Files, config: Mapping[str, Any], *, file_tokens: Mapping[int, AddedToken] | None = None
 ) -> Settings:
-    """Read tokenizer_config.json, special_tokens_map.json and added_tokens.json of a folder.
+    """Read tokenizer_config.json, special_tokens_map.json and added_tokens.json.
 
     Args:
         config: config.json's content.
@@ -80,12 +83,12 @@ def read_settings(
     Raises:
         CheckpointError: one of them is damaged.
     """
-    options = read_object(folder / "tokenizer_config.json")
+    options = read_object(files.get("tokenizer_config.json"))
     merged = dict(options)
     added = _declared_tokens(options)
     if added is None:
-        merged |= read_object(folder / "special_tokens_map.json")
-        added = _legacy_tokens(folder / "added_tokens.json", merged) | dict(file_tokens or {})
+        merged |= read_object(files.get("special_tokens_map.json"))
+        added = _legacy_tokens(files.get("added_tokens.json"), merged) | dict(file_tokens or {})
     by_content = {token.content: token for token in added.values()}
     named = {
         name: by_content.get(content_of(token), token)
@@ -108,13 +111,13 @@ def content_of(token: AddedToken | str) -> str:
     return token if isinstance(token, str) else token.content
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path | None) -> dict[str, Any]:
     """A JSON file's object, empty where there is no file.
 
     Raises:
         CheckpointError: it holds something else.
     """
-    if not path.is_file():
+    if path is None:
         return {}
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -138,7 +141,7 @@ def _declared_tokens(options: Mapping[str, Any]) -> dict[int, AddedToken] | None
     return found
 
 
-def _legacy_tokens(path: Path, merged: Mapping[str, Any]) -> dict[int, AddedToken]:
+def _legacy_tokens(path: Path | None, merged: Mapping[str, Any]) -> dict[int, AddedToken]:
     """added_tokens.json: token -> id. Those that have a name elsewhere are special."""
     special = {content_of(token) for token in _extra_tokens(merged)}
     for name in NAMES:

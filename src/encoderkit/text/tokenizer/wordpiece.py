@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from encoderkit.errors import CheckpointError
-from encoderkit.text.tokenizer.settings import AddedToken, Settings
+from encoderkit.text.tokenizer.settings import AddedToken, Files, Settings
 
 
 def make(
-    path: Path, settings: Settings, names: Mapping[str, str]
+    files: Files, settings: Settings, names: Mapping[str, str]
 ) -> tuple[Tokenizer, tuple[AddedToken, ...]]:
     """A tokenizer out of vocab.txt: a token a line, the line's number its id.
 
     Raises:
         CheckpointError: the file can't be read.
     """
+    path = files["vocab.txt"]
     try:
         vocabulary = models.WordPiece.read_file(str(path))
     except Exception as error:  # The library raises nothing more specific.
