@@ -26,7 +26,7 @@ from encoderkit.tasks.task import Model, Record, TextTask
 from encoderkit.text.packing import pack
 from encoderkit.text.tokenizer import Tokenizer, open_tokenizer
 from encoderkit.verbs.graphs import StoredGraph, ensure_graph
-from encoderkit.verbs.prepare import Prepared, prepared, text_facts
+from encoderkit.verbs.prepare import Prepared, prepared, text_facts, tokenizer_files
 from encoderkit.verbs.stream import LARGEST_WINDOW, Prediction, Stream, StreamFacts
 
 # Sequences of these lengths are run once before anything is answered: first executions are slow.
@@ -225,7 +225,7 @@ def _known(options: PredictOptions, model: Prepared) -> Model:
             f"--max-length is {given}, but this model's positions end at {longest}",
             hint=f"Use --max-length {longest} or less",
         )
-    tokenizer = open_tokenizer(model.artifact.folder / "model", facts.config)
+    tokenizer = open_tokenizer(tokenizer_files(model.artifact), facts.config)
     stated = facts.sentence_length or tokenizer.model_max_length or longest
     return Model(
         tokenizer=tokenizer,

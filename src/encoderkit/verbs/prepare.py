@@ -11,12 +11,18 @@ from typing import Any
 
 from encoderkit.artifact.location import artifact_folder, default_workdir
 from encoderkit.artifact.manifest import SourceRecord
-from encoderkit.artifact.store import Artifact
+from encoderkit.artifact.store import Artifact, ArtifactWriter
 from encoderkit.artifact.weights import stored_bytes, write_safetensors
 from encoderkit.encoders.blocks import Block
 from encoderkit.encoders.contract import InputContract
 from encoderkit.encoders.spec import EncoderSpec
-from encoderkit.errors import ArtifactError, CheckpointError, OptionError, UnsupportedModelError
+from encoderkit.errors import (
+    ArtifactError,
+    CheckpointError,
+    OptionError,
+    UnsupportedModelError,
+    UserError,
+)
 from encoderkit.events import Facts, Listener, Notice, Progress, Stage
 from encoderkit.files import locked, require_space, require_writable
 from encoderkit.options import ModelOptions
@@ -24,6 +30,7 @@ from encoderkit.results.machine import machine_facts
 from encoderkit.results.report import versions
 from encoderkit.sources import Checkpoint, Source, as_path, open_source, read_checkpoint
 from encoderkit.spec import Task
+from encoderkit.text.tokenizer import RECIPE_FILE, TOKENIZER_FILE, build_tokenizer
 from encoderkit.verbs.origin import ENCODER_FILE, WEIGHTS_FILE, HeadState, Known, Origin
 from encoderkit.verbs.spec_origin import read_spec, stored_spec
 
@@ -202,8 +209,30 @@ def _take_in(folder: Path, source: Source, listen: Listener) -> tuple[Artifact, 
                 write_safetensors(known.weights, stream)
         for file in (checkpoint.config_file, *checkpoint.tokenizer_files):
             writer.add_copy(file, f"model/{file.name}")
+        _add_tokenizer(writer, checkpoint, listen)
         writer.commit()
     return Artifact.open(folder), known
+
+
+def _add_tokenizer(writer: ArtifactWriter, checkpoint: Checkpoint, listen: Listener) -> None:
+    """What an older tokenizer lacks to be opened by itself. Without one the model can still be measured."""
+    files = {path.name: path for path in checkpoint.tokenizer_files}
+    try:
+        text, recipe = build_tokenizer(files, checkpoint.config)
+    except UserError as error:
+        listen(Notice(f"this model can't be given text: {error.message}", "info"))
+        return
+    if text is not None:
+        with writer.add_stream(f"model/{TOKENIZER_FILE}") as stream:
+            stream.write(text.encode())
+    if recipe is not None:
+        writer.add_json(f"model/{RECIPE_FILE}", recipe)
+
+
+def tokenizer_files(artifact: Artifact) -> dict[str, Path]:
+    """Where the files of an artifact's tokenizer lie, by name."""
+    names = (name for name in artifact.manifest.files if name.startswith("model/"))
+    return {name.removeprefix("model/"): artifact.path(name) for name in names}
 
 
 def _check_vocabulary(known: Known, checkpoint: Checkpoint) -> None:
