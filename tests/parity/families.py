@@ -35,6 +35,8 @@ class TinyFamily:
         spread: their standard deviation, times the square root of their inputs: large enough that the scores
             spread by 1 or more.
         norms: range that norm weights are drawn from: narrower where a norm doesn't normalize.
+        sees_padding: transformers' model looks at the rows of padding. They are drawn as zeros then, as
+            transformers initializes them: what padding does to its numbers isn't done here.
         cancels: pattern of the tensors that cancel in the softmax, and so move no output.
         dead: head or variant -> pattern of the tensors that no output depends on.
         variants: name -> changes of the configuration that every head is checked with.
@@ -46,6 +48,7 @@ class TinyFamily:
     scores: str = r"query|key"
     spread: float = 1.5
     norms: tuple[float, float] = (0.5, 1.5)
+    sees_padding: bool = False
     cancels: str = r"attention\.(self\.)?key\.bias$"
     dead: Mapping[str, str] = field(default_factory=dict)
     variants: Mapping[str, Changes] = field(default_factory=dict)
@@ -82,6 +85,7 @@ TINY: dict[str, TinyFamily] = {
         config={**_SIZES, "intermediate_size": 32, "embedding_size": 16, "intra_bottleneck_size": 16},
         norms=(0.45, 1.25),
         spread=2.2,
+        sees_padding=True,
         dead={
             "feature-extraction": r"^pooler\.dense\.",
             "narrow_attention": r"\.bottleneck\.attention\.",
@@ -117,7 +121,17 @@ def build(family: str, head: str, *, seed: int = 0, **changes: Any) -> Any:
             model = getattr(transformers, CLASSES[head]).from_config(config)
         else:
             model = getattr(transformers, name)(config)
-    return redrawn(model, draw(family), seed)
+    return fresh(family, model, seed)
+
+
+def fresh(family: str, model: Any, seed: int) -> Any:
+    """A model of `family` whose every parameter is drawn anew."""
+    tiny = TINY[family]
+    redrawn(model, draw(family), seed)
+    if tiny.sees_padding:
+        with torch.no_grad():
+            model.get_input_embeddings().weight[model.config.pad_token_id] = 0.0
+    return model
 
 
 def draw(family: str) -> Any:

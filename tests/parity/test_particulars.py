@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from families import TINY, build, stored
-from reference import assert_parity, opened, outputs, redrawn, saved, torch, transformers
+from families import TINY, build, fresh, stored
+from reference import assert_parity, opened, outputs, saved, torch, transformers
 
-from checkpoints import Tensors, as_tensors, redraw, write_checkpoint, write_tensors
+from checkpoints import Tensors, as_tensors, write_checkpoint, write_tensors
 from encoderkit.artifact.weights import stored_bytes, write_safetensors
 from encoderkit.emitters.numpy_ops import evaluate
 from encoderkit.encoders.load import Encoder, load_encoder
@@ -25,7 +25,7 @@ from execution import assert_close, graph_bytes, load, random_inputs, run_graph
 def pretrained(family: str, kind: str, folder: Path, **changes: Any) -> tuple[dict[str, Any], Tensors]:
     """config.json and tensors of the class that `family` is pretrained with."""
     config = transformers.AutoConfig.for_model(family, **{**TINY[family].config, **changes})
-    return stored(redrawn(getattr(transformers, kind)(config), redraw, 0), folder)
+    return stored(fresh(family, getattr(transformers, kind)(config), 0), folder)
 
 
 # ---- ALBERT's layers

@@ -22,7 +22,7 @@ from encoderkit.encoders.blocks import (
 )
 from encoderkit.encoders.contract import InputRole
 from encoderkit.encoders.expand_layers import bottleneck, convolution, feed_forward, self_attention
-from encoderkit.encoders.expand_parts import MASKED_SCORE, Inputs, linear, norm
+from encoderkit.encoders.expand_parts import MASKED_SCORE, Inputs, linear, norm, trigrams
 from encoderkit.encoders.ops import Ops
 from encoderkit.encoders.spec import EncoderSpec
 from encoderkit.spec import Task
@@ -65,7 +65,7 @@ def expand_block(ops: Ops[T], block: Block, x: T, inputs: Inputs[T]) -> T:
 def _embeddings(ops: Ops[T], block: Embeddings, tokens: T, inputs: Inputs[T]) -> T:
     rows = ops.rows(f"{block.name}.tokens", tokens)
     if block.trigrams:
-        rows = ops.trigrams(rows)
+        rows = trigrams(ops, rows, inputs)
     if block.token_size is not None:
         rows = linear(ops, f"{block.name}.transform", rows)
     if block.segment_rows == 1:

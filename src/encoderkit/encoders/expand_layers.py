@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import TypeVar
 
-from encoderkit.encoders.expand_parts import Inputs, linear, mask_bias, norm
+from encoderkit.encoders.expand_parts import Inputs, linear, mask_bias, norm, trigrams
 from encoderkit.encoders.layers import Bottleneck, Convolution, FeedForward, SelfAttention
 from encoderkit.encoders.ops import Ops
 from encoderkit.encoders.positions import Disentangled, RelativeBuckets, Rotary
@@ -48,8 +48,7 @@ def bottleneck(ops: Ops[T], block: Bottleneck, x: T, inputs: Inputs[T]) -> T:
 def convolution(ops: Ops[T], block: Convolution, x: T, inputs: Inputs[T]) -> T:
     """x + activation(convolution(embeddings)), normed."""
     assert inputs.embedded is not None
-    real = ops.expand_axes(ops.to_float(inputs.mask), (2,))
-    neighbours = ops.trigrams(ops.multiply(inputs.embedded, real))
+    neighbours = trigrams(ops, inputs.embedded, inputs)
     convolved = ops.activate(linear(ops, f"{block.name}.kernel", neighbours), block.activation)
     return norm(ops, f"{block.name}.norm", ops.add(x, convolved), block.epsilon, "layer")
 

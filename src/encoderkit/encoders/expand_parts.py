@@ -76,6 +76,16 @@ def norm(
         return ops.layer_norm(x, weight, bias if kind == "layer" else None, epsilon)
 
 
+def trigrams(ops: Ops[T], x: T, inputs: Inputs[T]) -> T:
+    """The next token's channels, the token's own and the previous one's side by side.
+
+    Beyond the end of a text there are zeros, whatever padding lies there: so a text gives the same, however
+    far it is padded.
+    """
+    real = ops.expand_axes(ops.to_float(inputs.mask), (2,))
+    return ops.trigrams(ops.multiply(x, real))
+
+
 def mask_bias(ops: Ops[T], inputs: Inputs[T], window: int | None = None) -> T:
     """What masking adds to scores: 0 where a query sees a key, MASKED_SCORE where it doesn't.
 

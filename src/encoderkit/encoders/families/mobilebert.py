@@ -1,7 +1,8 @@
 """MobileBERT (Sun et al. 2020), as transformers' MobileBertModel and its heads store it.
 
-Token rows are narrow: the linear layer behind them takes a token's row with its neighbours'. So the last
-token's hidden states depend on the row of the padding id where padding follows, in transformers as here.
+Token rows are narrow: the linear layer behind them takes a token's row with its neighbours'. In transformers
+the neighbour of the last token is the padding's row where padding follows, and zeros where none does; here it
+is zeros in both cases, so that a text gives the same alone and in a batch.
 """
 
 from __future__ import annotations
