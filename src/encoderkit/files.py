@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -82,6 +83,14 @@ def atomic_write(path: Path) -> Iterator[HashingFile]:
 def temporary_beside(path: Path) -> Path:
     """A fresh name for a temp file in the folder of `path`."""
     return path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+
+
+def remove_temporaries(path: Path) -> None:
+    """Remove the temp files that killed writers of `path` left beside it. Only for its one writer."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.\d+-[0-9a-f]{{8}}{re.escape(TEMPORARY_SUFFIX)}")
+    for each in list(path.parent.iterdir()):
+        if ours.fullmatch(each.name):
+            each.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -213,7 +213,7 @@ def _json(value: Any) -> str:
         return _ENCODER.encode(value)
     except ValueError as error:
         raise RuntimeFailure(
-            f"a result can't be written as JSON: {error}",
+            "a result holds NaN or infinity, which JSON doesn't have",
             hint="Numbers overflow in the model: try --precision fp32",
         ) from error
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from encoderkit.errors import OptionError, StorageError
-from encoderkit.files import HashingFile, atomic_write, locked_if_free
+from encoderkit.files import HashingFile, atomic_write, locked_if_free, remove_temporaries
 from encoderkit.records import CONVERTED, GROWING
 from encoderkit.records.job import Job, as_facts, read_job, require_same
 from encoderkit.records.read import fingerprint
@@ -82,6 +82,8 @@ class ResultFile:
         with ExitStack() as held, _storing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(_locked(path))
+            for each in (path, self._sidecar):
+                remove_temporaries(each)
             if not (path.exists() or self._growing.exists()) or force:
                 self._begin(held)
             elif resume:
@@ -137,9 +139,7 @@ class ResultFile:
                     self._convert(self._growing, sink)
             self._job = dataclasses.replace(self._job, complete=True, done=self.done, failed=self.failed)
             self._job.write(self._sidecar)
-            if self._convert is not None:
-                self._growing.unlink()
-        self.complete = True
+            self._completed()
 
     def close(self) -> None:
         """Let go of the file. May be called twice.
@@ -177,7 +177,8 @@ class ResultFile:
             )
         require_same(self.path, job.facts, self._job.facts)
         if job.complete and self.path.exists():
-            self.complete, self.done, self.failed = True, job.done, job.failed
+            self.done, self.failed = job.done, job.failed
+            self._completed()
             return
         self._job = dataclasses.replace(job, complete=False)
         self._rows = self._layout(job.columns)
@@ -208,6 +209,12 @@ class ResultFile:
         held.callback(lambda: os.fsync(self._file.fileno()))
         if self._end == 0:
             self._write(self._rows.header())
+
+    def _completed(self) -> None:
+        """Nothing is left to do, and so nothing to do it with."""
+        self.complete = True
+        if self._convert is not None:
+            self._growing.unlink(missing_ok=True)
 
     def _settled(self) -> None:
         """Once columns are known, they are kept, first of all; then comes what had to wait for them."""
@@ -287,12 +294,14 @@ def _storing(path: Path) -> Iterator[None]:
     try:
         yield
     except StorageError as error:
-        raise StorageError(error.message, hint=_way_out(error.__cause__)) from error
+        error.hint = _way_out(error.__cause__)
+        raise
     except OSError as error:
-        raise StorageError(f"can't write {path}: {error.strerror or error}", hint=_way_out(error)) from error
+        why = error.strerror or str(error)
+        raise StorageError(f"{path} can't be written: {why}", hint=_way_out(error)) from error
 
 
 def _way_out(error: BaseException | None) -> str:
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-        return "Choose an --output that you may write"
-    return "What is written stays good: free some space, then continue with --resume"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "What is written stays good: free some space, then continue with --resume"
+    return "Choose an --output that can be written"
