@@ -12,7 +12,7 @@ from encoderkit.errors import InputError, OptionError
 from encoderkit.options import PredictOptions
 from encoderkit.spec import Task, TextTaskName
 from encoderkit.tasks.fitting import encode_fitting, window_stride
-from encoderkit.tasks.task import Encoded, FloatArray, Model, Outputs, Record, read_fields, require_words
+from encoderkit.tasks.task import Encoded, FloatArray, Given, Model, Outputs, read_fields, require_words
 from encoderkit.text.tokenizer import Encoding
 
 # Numbers of a vector that a table shows.
@@ -113,7 +113,7 @@ class FeatureExtraction:
             )
         self._vectors = SentenceVectors(model, options)
 
-    def item(self, record: Record) -> str:
+    def item(self, record: Given) -> str:
         """The text; see the protocol."""
         text = read_fields(record, self.fields)["text"]
         require_words(text, "text")
@@ -147,7 +147,7 @@ class SentenceSimilarity:
         """Read the options."""
         self._vectors = SentenceVectors(model, options)
 
-    def item(self, record: Record) -> tuple[str, str]:
+    def item(self, record: Given) -> tuple[str, str]:
         """The two texts; see the protocol."""
         values = read_fields(record, self.fields)
         for what, name in (("first text", "text"), ("second text", "text_pair")):

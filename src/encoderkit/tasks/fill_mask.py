@@ -12,7 +12,7 @@ from encoderkit.errors import InputError, OptionError
 from encoderkit.options import PredictOptions
 from encoderkit.spec import Task, TextTaskName
 from encoderkit.tasks.fitting import encode_fitting, refuse_windows
-from encoderkit.tasks.task import Encoded, FloatArray, Model, Outputs, Record, read_fields, require_words
+from encoderkit.tasks.task import Encoded, FloatArray, Given, Model, Outputs, read_fields, require_words
 from encoderkit.tasks.text_classification import softmax
 from encoderkit.text.tokenizer import Encoding
 
@@ -101,7 +101,7 @@ class FillMask:
         self._mask_id: int = special.mask_id
         self._shown = min(options.top_k or DEFAULT_SHOWN, model.contract.vocab_size)
 
-    def item(self, record: Record) -> str:
+    def item(self, record: Given) -> str:
         """The text; see the protocol."""
         text = read_fields(record, self.fields)["text"]
         require_words(text, "text")

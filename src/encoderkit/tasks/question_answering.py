@@ -28,7 +28,7 @@ from encoderkit.tasks.spans import (
     probabilities,
     span_of_every_start,
 )
-from encoderkit.tasks.task import Encoded, Model, Outputs, Record, read_fields, require_words
+from encoderkit.tasks.task import Encoded, Given, Model, Outputs, read_fields, require_words
 from encoderkit.text.tokenizer import Encoding
 
 _WINDOW = 384
@@ -144,7 +144,7 @@ class QuestionAnswering:
                 f"--stride is {self._stride}, but has to be smaller than the window of {self._window} tokens"
             )
 
-    def item(self, record: Record) -> Question:
+    def item(self, record: Given) -> Question:
         """A record with the fields `question` and `context`, or the two in that order.
 
         Raises:

@@ -15,9 +15,9 @@ from encoderkit.tasks.embeddings import cosine
 from encoderkit.tasks.fitting import encode_fitting, refuse_windows
 from encoderkit.tasks.task import (
     Encoded,
+    Given,
     Model,
     Outputs,
-    Record,
     read_fields,
     require_characters,
     require_words,
@@ -96,7 +96,7 @@ class Rerank:
             )
         self._scores = SCORES[score_function(model, options.scores)]
 
-    def item(self, record: Record) -> Query:
+    def item(self, record: Given) -> Query:
         """Query and documents; see the protocol."""
         if not isinstance(record, Mapping):
             if isinstance(record, str) or len(record) != 2:

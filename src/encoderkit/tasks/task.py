@@ -17,7 +17,8 @@ from encoderkit.text.tokenizer import Encoding, Tokenizer
 
 FloatArray = npt.NDArray[np.float32]
 Outputs = Mapping[str, FloatArray]
-Record = Mapping[str, Any] | str | Sequence[Any]
+# An item as a user gives it: fields by name, one text, or the fields in order.
+Given = Mapping[str, Any] | str | Sequence[Any]
 Item = TypeVar("Item")
 State = TypeVar("State")
 
@@ -93,7 +94,7 @@ class TextTask(Protocol[Item, State]):
 
     def __init__(self, model: Model, options: PredictOptions) -> None: ...
 
-    def item(self, record: Record) -> Item:
+    def item(self, record: Given) -> Item:
         """A record (fields by name, in order, or one text) as the task's item.
 
         Raises:
@@ -111,7 +112,7 @@ class TextTask(Protocol[Item, State]):
         ...
 
 
-def read_fields(record: Record, fields: tuple[str, ...], *, optional: tuple[str, ...] = ()) -> dict[str, str]:
+def read_fields(record: Given, fields: tuple[str, ...], *, optional: tuple[str, ...] = ()) -> dict[str, str]:
     """The named texts of a record.
 
     Args:

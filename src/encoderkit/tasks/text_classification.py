@@ -15,9 +15,9 @@ from encoderkit.tasks.fitting import encode_fitting, refuse_windows
 from encoderkit.tasks.task import (
     Encoded,
     FloatArray,
+    Given,
     Model,
     Outputs,
-    Record,
     read_fields,
     require_words,
 )
@@ -130,7 +130,7 @@ class TextClassification:
         several = model.config.get("problem_type") == "multi_label_classification"
         self._shown = options.top_k or (len(model.labels) if several else 1)
 
-    def item(self, record: Record) -> TextOrPair:
+    def item(self, record: Given) -> TextOrPair:
         """The text, and its pair where there is one; see the protocol."""
         values = read_fields(record, self.fields, optional=self.optional_fields)
         require_words(values["text"], "text")

@@ -14,7 +14,7 @@ from encoderkit.errors import InputError
 from encoderkit.options import PredictOptions
 from encoderkit.spec import Aggregation, Task, TextTaskName
 from encoderkit.tasks.fitting import window_stride
-from encoderkit.tasks.task import Encoded, FloatArray, Model, Outputs, Record, read_fields, require_words
+from encoderkit.tasks.task import Encoded, FloatArray, Given, Model, Outputs, read_fields, require_words
 from encoderkit.tasks.text_classification import softmax
 from encoderkit.text.tokenizer import Encoding
 
@@ -129,7 +129,7 @@ class TokenClassification:
         self._strategy = options.aggregation
         self._stride = window_stride(model, options, specials=model.tokenizer.special_count(pair=False))
 
-    def item(self, record: Record) -> str:
+    def item(self, record: Given) -> str:
         """The text; see the protocol."""
         text = read_fields(record, self.fields)["text"]
         require_words(text, "text")

@@ -22,7 +22,7 @@ from encoderkit.runtimes.plan import make_text_plan
 from encoderkit.runtimes.protocol import Runtime
 from encoderkit.spec import ExecutionPlan, TextTaskName
 from encoderkit.tasks import make_task
-from encoderkit.tasks.task import Model, Record, TextTask
+from encoderkit.tasks.task import Given, Model, TextTask
 from encoderkit.text.packing import pack
 from encoderkit.text.tokenizer import Tokenizer, open_tokenizer
 from encoderkit.verbs.graphs import StoredGraph, ensure_graph
@@ -72,8 +72,13 @@ class Predictor:
             RuntimeFailure: the runtime broke.
         """
         check_opset(options.opset or DEFAULT_OPSET)
-        ready = _make_ready(options, compare, listen)
         name = options.runtime or default_runtime(machine_facts())
+        if name == "fake":
+            raise OptionError(
+                "the fake runtime computes nothing, so nothing can be answered with it",
+                hint="Leave --runtime out",
+            )
+        ready = _make_ready(options, compare, listen)
         self._ready = ready
         self._open = ExitStack()
         self.task: TextTaskName = ready.task.name
@@ -98,7 +103,7 @@ class Predictor:
         listen(Stage("warm", self.task))
         _warm_up(self.runtime, ready.model)
 
-    def predict(self, inputs: Record | list[Record]) -> Any:
+    def predict(self, inputs: Given | list[Given]) -> Any:
         """Answer.
 
         Args:
@@ -121,7 +126,7 @@ class Predictor:
 
     def stream(
         self,
-        records: Iterable[Record | InputError],
+        records: Iterable[Given | InputError],
         *,
         facts: StreamFacts | None = None,
         first_window: int | None = None,
@@ -136,7 +141,7 @@ class Predictor:
         return self._stream(self.runtime, records, facts, first_window)
 
     def stream_reference(
-        self, records: Iterable[Record | InputError], *, facts: StreamFacts | None = None
+        self, records: Iterable[Given | InputError], *, facts: StreamFacts | None = None
     ) -> Iterator[Prediction]:
         """The same by the float32 graph in ONNX Runtime, unoptimized."""
         assert self._reference is not None, "made with compare=True"
@@ -145,7 +150,7 @@ class Predictor:
     def _stream(
         self,
         runtime: Runtime,
-        records: Iterable[Record | InputError],
+        records: Iterable[Given | InputError],
         facts: StreamFacts | None,
         first_window: int | None,
     ) -> Iterator[Prediction]:

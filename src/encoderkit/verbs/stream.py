@@ -17,7 +17,7 @@ from typing import Any
 
 from encoderkit.errors import InputError
 from encoderkit.runtimes.protocol import Outcome, Runtime
-from encoderkit.tasks.task import Answer, Encoded, Outputs, Record, TextTask
+from encoderkit.tasks.task import Answer, Encoded, Given, Outputs, TextTask
 from encoderkit.text.packing import PackedWork, cut_by_budget, pack
 from encoderkit.text.tokenizer import Encoding
 
@@ -140,7 +140,7 @@ class Stream:
     has_segments: bool
 
     def run(
-        self, records: Iterable[Record | InputError], facts: StreamFacts, *, first_window: int = FIRST_WINDOW
+        self, records: Iterable[Given | InputError], facts: StreamFacts, *, first_window: int = FIRST_WINDOW
     ) -> Iterator[Prediction]:
         """A prediction for every record, in their order.
 
@@ -298,8 +298,8 @@ class _Executing:
             yield prediction
 
 
-def _windows(records: Iterator[Record | InputError], size: int) -> Iterator[list[Record | InputError]]:
-    window: list[Record | InputError] = []
+def _windows(records: Iterator[Given | InputError], size: int) -> Iterator[list[Given | InputError]]:
+    window: list[Given | InputError] = []
     characters = 0
     for record in records:
         window.append(record)
@@ -312,7 +312,7 @@ def _windows(records: Iterator[Record | InputError], size: int) -> Iterator[list
         yield window
 
 
-def _characters(record: Record | InputError) -> int:
+def _characters(record: Given | InputError) -> int:
     if isinstance(record, str):
         return len(record)
     if isinstance(record, InputError):
@@ -322,14 +322,14 @@ def _characters(record: Record | InputError) -> int:
 
 
 def _next(
-    ahead: ThreadPoolExecutor, task: TextTask[Any, Any], windows: Iterator[list[Record | InputError]]
+    ahead: ThreadPoolExecutor, task: TextTask[Any, Any], windows: Iterator[list[Given | InputError]]
 ) -> Future[_Window] | None:
     """The next window, being tokenized in the background; None at the end."""
     window = next(windows, None)
     return None if window is None else ahead.submit(_tokenized, task, window)
 
 
-def _tokenized(task: TextTask[Any, Any], records: list[Record | InputError]) -> _Window:
+def _tokenized(task: TextTask[Any, Any], records: list[Given | InputError]) -> _Window:
     started = time.perf_counter()
     items = [_item(task, record) for record in records]
     good = [item for item in items if not isinstance(item, InputError)]
@@ -349,7 +349,7 @@ def _tokenized(task: TextTask[Any, Any], records: list[Record | InputError]) -> 
     return window
 
 
-def _item(task: TextTask[Any, Any], record: Record | InputError) -> Any:
+def _item(task: TextTask[Any, Any], record: Given | InputError) -> Any:
     """The record as the task's item, or why it is none."""
     if isinstance(record, InputError):
         return record
