@@ -136,7 +136,7 @@ def test_an_unknown_family(encoderkit: Run, tmp_path: Path) -> None:
     _change_config(folder, model_type="gpt2")
     finished = encoderkit("export", "-m", folder)
     assert finished.code == 2
-    for word in ("'gpt2'", "bert", "distilbert", "roberta", "extra torch"):
+    for word in ("'gpt2'", "bert", "distilbert", "roberta", "extra torch", "--via torch"):
         assert word in finished.line
 
 

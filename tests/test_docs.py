@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from commands import Run
+from encoderkit.sources import TORCH_FACTS
 from encoderkit.verbs import measure
 
 Tiny = Callable[..., Path]
@@ -28,6 +29,7 @@ MODELS = {
     "demo": ("bert", "feature-extraction"),
     "./my-finetuned-bert": ("bert", "question-answering"),
     "./my-model": ("bert", "feature-extraction"),
+    "./my-roformer": ("bert", "fill-mask"),
     "bert-base-uncased": ("bert", "fill-mask"),
     "distilbert-base-uncased": ("distilbert", "fill-mask"),
     "roberta-base": ("roberta", "fill-mask"),
@@ -94,6 +96,8 @@ def test_commands_run(encoderkit: Run, tiny: Tiny, monkeypatch: pytest.MonkeyPat
     for line in shell_lines(page):
         words = words_of(line)
         if words[:1] == ["encoderkit"]:
+            if "torch" in words and not TORCH_FACTS.available:
+                pytest.skip("--via torch needs transformers, torch and onnxscript (extra test)")
             finished = encoderkit(*made_small(words[1:], tiny))
             assert finished.code == 0, f"{line}\n{finished.err}"
 

@@ -7,12 +7,14 @@
     │   ├── CheckpointError       a checkpoint that is incomplete, damaged or contradicts itself
     │   │   └── UnsafePickleError a pickle that asks for more than tensors
     │   ├── UnsupportedModelError a family, a head or a configuration that isn't defined here
+    │   │   └── UnknownFamilyError a family that nothing is defined of
     │   ├── ArtifactError         an artifact that is missing, damaged or was made from something else
     │   └── InputError            a text, a record or a data file that can't be worked on
     ├── MissingExtraError         an optional library isn't installed: says the pip line, exit code 2
     ├── StorageError              disk full, folder not writable: exit code 2
     ├── NetworkError              the Hub can't be reached: exit code 2
     ├── EmitError                 a graph can't be written as asked (opset, precision): exit code 2
+    │   └── DynamicShapeError     it can't be written for any batch and length, but perhaps for one shape
     ├── RuntimeFailure            a runtime refused or broke while compiling or executing: exit code 1
     └── FidelityError             a graph whose numbers differ from its reference: exit code 1
 
@@ -64,6 +66,10 @@ class UnsupportedModelError(UserError):
     """A family, head or configuration that isn't defined here."""
 
 
+class UnknownFamilyError(UnsupportedModelError):
+    """A family that nothing is defined of here."""
+
+
 class ArtifactError(UserError):
     """An artifact that is missing, damaged, or was made from something else."""
 
@@ -86,6 +92,10 @@ class NetworkError(EncoderkitError):
 
 class EmitError(EncoderkitError):
     """A graph that can't be written as asked."""
+
+
+class DynamicShapeError(EmitError):
+    """A graph that can't be written for any batch and length, but perhaps for one shape."""
 
 
 class RuntimeFailure(EncoderkitError):

@@ -19,17 +19,19 @@ class Entry:
         summary: one line for listings and errors.
         requires: the top-level module that has to be importable, or None.
         install: the pip requirement that brings it, or None when the base install does.
+        also: further modules that have to be importable.
     """
 
     target: str
     summary: str
     requires: str | None = None
     install: str | None = None
+    also: tuple[str, ...] = ()
 
     @property
     def available(self) -> bool:
-        """Whether the library that the row needs is installed (it isn't imported)."""
-        return self.requires is None or importlib.util.find_spec(self.requires) is not None
+        """Whether the libraries that the row needs are installed (they aren't imported)."""
+        return all(importlib.util.find_spec(module) is not None for module in self._modules)
 
     def load(self) -> Any:
         """Import the target.
@@ -37,10 +39,14 @@ class Entry:
         Raises:
             MissingExtraError: the library isn't installed; says the pip line.
         """
-        if self.requires is not None:
-            require(self.requires, self.install or self.requires)
+        for needed in self._modules:
+            require(needed, self.install or needed)
         module, _, attribute = self.target.partition(":")
         return getattr(importlib.import_module(module), attribute)
+
+    @property
+    def _modules(self) -> tuple[str, ...]:
+        return self.also if self.requires is None else (self.requires, *self.also)
 
 
 def require(module: str, install: str) -> None:

@@ -21,6 +21,7 @@ from encoderkit.spec import (
     TextTaskName,
     Vectors,
     Verify,
+    Via,
 )
 
 
@@ -86,10 +87,17 @@ class ModelOptions:
         "--opset",
         default=None,
         low=1,
-        help="ONNX opset. Not given: 17. From 13 (LayerNormalization and Gelu spelt out below 17 and 20).",
+        help="ONNX opset. Not given: 17 (via torch 18). From 13 (LayerNormalization and Gelu spelt out below "
+        "17 and 20).",
     )
     precision: Precision = option(
         "--precision", default="fp32", help="What weights are stored in and the runtime is asked to execute."
+    )
+    via: Via = option(
+        "--via",
+        default="encoderkit",
+        help="Whose code writes the graph. `torch`: that of transformers and torch.onnx (extra torch), for "
+        "families that aren't defined here.",
     )
     external_data: bool = option(
         "--external-data",

@@ -38,6 +38,8 @@ Lengths = Literal["full", "mixed"]
 Layout = Literal["encoderkit", "qaic"]
 Verify = Literal["self", "transformers"]
 Via = Literal["encoderkit", "torch"]
+# Whose a task's head is: the checkpoint's, drawn by a seed, or there is none to have.
+HeadState = Literal["checkpoint", "random", "none"]
 Overflow = Literal["truncate", "error", "mean-of-windows"]
 Aggregation = Literal["none", "simple", "first", "average", "max"]
 Scores = Literal["auto", "softmax", "sigmoid", "none"]

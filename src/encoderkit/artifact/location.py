@@ -21,14 +21,15 @@ def default_workdir() -> Path:
     return platformdirs.user_cache_path("encoderkit")
 
 
-def artifact_folder(workdir: Path, source_id: str, *, local_digest: str | None) -> Path:
+def artifact_folder(workdir: Path, source_id: str, *, local_digest: str | None, suffix: str = "") -> Path:
     """The folder of a model's artifact.
 
     Args:
         source_id: `org/model` or `model` of the Hub, or a local folder's name.
         local_digest: the first hex digits of a local folder's content hash; None for the Hub.
+        suffix: put behind the name, for an artifact that is made in another way.
     """
     if local_digest is not None:
         name = re.sub(r"[^\w.-]+", "_", Path(source_id).name)[:_NAME_LENGTH] or "model"
-        return workdir / "local" / f"{name}-{local_digest}"
-    return workdir.joinpath(*source_id.split("/"))
+        return workdir / "local" / f"{name}-{local_digest}{suffix}"
+    return workdir.joinpath(*f"{source_id}{suffix}".split("/"))

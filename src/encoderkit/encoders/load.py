@@ -17,7 +17,7 @@ from encoderkit.encoders.families.family import Body, Config, Family
 from encoderkit.encoders.families.heads import HeadDefinition, HeadFacts
 from encoderkit.encoders.spec import EncoderSpec, Head
 from encoderkit.encoders.weights import JoinedTensor, Tensor, Weights, random_head_weights
-from encoderkit.errors import CheckpointError, OptionError, UnsupportedModelError
+from encoderkit.errors import CheckpointError, OptionError, UnknownFamilyError
 from encoderkit.spec import Task, TaskChoice
 
 DECODER = "heads.fill-mask.decoder.weight"
@@ -210,19 +210,15 @@ def _model_type(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tup
     if isinstance(stated, str) and stated in FAMILIES:
         return stated, ()
     known = ", ".join(FAMILIES)
-    way_out = (
-        f"Defined here are {known}. Others need the fallback through transformers' own code (extra "
-        "torch: pip install 'encoderkit[torch]'), which this version doesn't have yet"
-    )
     if stated is not None:
-        raise UnsupportedModelError(
-            f"config.json says model_type: {stated!r}, which isn't a known family", hint=way_out
+        raise UnknownFamilyError(
+            f"config.json says model_type: {stated!r}, which isn't a family that is defined here ({known})"
         )
     for name in FAMILIES:
         if load_family(name).may_hold(Config(values=config).architecture, tensors):
             return name, (f"config.json has no model_type; its tensors are named as in {name}",)
-    raise UnsupportedModelError(
-        "config.json has no model_type, and class and tensor names are of no known family", hint=way_out
+    raise UnknownFamilyError(
+        f"config.json has no model_type, and class and tensor names are of no family defined here ({known})"
     )
 
 

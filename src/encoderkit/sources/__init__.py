@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
@@ -23,7 +23,16 @@ from encoderkit.lazy import Entry
 from encoderkit.sources.checkpoint import TOKENIZER_FILES, Checkpoint, read_checkpoint
 from encoderkit.sources.sentence_modules import module_folders
 
-__all__ = ["REFERENCE", "Checkpoint", "Source", "as_path", "open_source", "read_checkpoint"]
+__all__ = [
+    "REFERENCE",
+    "TORCH_FACTS",
+    "TORCH_MODEL",
+    "Checkpoint",
+    "Source",
+    "as_path",
+    "open_source",
+    "read_checkpoint",
+]
 
 OnProgress = Callable[[str, int, int | None], None]
 
@@ -44,6 +53,15 @@ REFERENCE = Entry(
     requires="transformers",
     install="encoderkit[torch]",
 )
+
+TORCH_FACTS = Entry(
+    target="encoderkit.sources.torch_export:describe",
+    summary="transformers and torch.onnx, for `--verify transformers` and `--via torch`",
+    requires="transformers",
+    also=("torch", "onnxscript"),
+    install="encoderkit[torch]",
+)
+TORCH_MODEL = replace(TORCH_FACTS, target="encoderkit.sources.torch_export:TorchModel")
 
 # What a checkpoint is made of; nothing else changes what is made from it.
 _FINGERPRINTED = (

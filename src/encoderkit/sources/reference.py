@@ -88,17 +88,28 @@ class Outputs(torch.nn.Module):  # type: ignore[misc]  # torch's types aren't re
         self._known = frozenset(signature(model.forward).parameters)
         self._steps = [_step(each, pooling.weights) for each in pooling.blocks or (Pool(modes=("mean",)),)]
 
+    @property
+    def headless(self) -> bool:
+        """Whether the outputs are the hidden state, or vectors pooled from it."""
+        return self.task in ("feature-extraction", "sentence-similarity")
+
     def forward(self, *values: Any) -> tuple[Any, ...]:
         """The outputs."""
         given = dict(zip(self.inputs, values, strict=True))
         found = self.model(**{name: value for name, value in given.items() if name in self._known})
-        if self.task not in ("feature-extraction", "sentence-similarity"):
+        if not self.headless:
             return tuple(getattr(found, name) for name in self.outputs)
         pooled = hidden = found.last_hidden_state
         for step in self._steps:
             pooled = step(pooled, given["attention_mask"])
         made = {"last_hidden_state": hidden, "sentence_embedding": pooled}
         return tuple(made[name] for name in self.outputs)
+
+    def hidden(self, *values: Any) -> tuple[Any]:
+        """The hidden state that a head gets."""
+        body = self.model.base_model
+        given, known = zip(self.inputs, values, strict=True), signature(body.forward).parameters
+        return (body(**{name: value for name, value in given if name in known})[0],)
 
 
 def run(outputs: Outputs, feeds: Mapping[str, npt.NDArray[np.int64]]) -> dict[str, FloatArray]:
@@ -115,15 +126,30 @@ def auto_class(config: Any, task: Task) -> Any:
     Raises:
         UnsupportedModelError: there is none.
     """
-    name, table = CLASSES[task]
-    if name == "AutoModel" and type(config) in getattr(transformers, _ENCODERS_ALONE[1]):
-        name, table = _ENCODERS_ALONE
-    if type(config) not in getattr(transformers, table):
+    if not class_name(config, task):
         raise UnsupportedModelError(
-            f"transformers {transformers.__version__} has no model of {config.model_type!r} for {task}",
+            f"transformers {transformers.__version__} has no encoder of {config.model_type!r} for {task}",
             hint="Name another --task",
         )
-    return getattr(transformers, name)
+    return getattr(transformers, _row(config, task)[0])
+
+
+def class_name(config: Any, task: Task) -> str:
+    """The class that transformers has for `task`, or an empty string."""
+    name, table = _row(config, task)
+    classes = getattr(transformers, table)
+    # A decoder wants inputs of its own; only the encoder's plain class goes without.
+    alone = not config.is_encoder_decoder or name == _ENCODERS_ALONE[0]
+    if not alone or type(config) not in classes:
+        return ""
+    found = classes[type(config)]
+    return str((found[0] if isinstance(found, tuple) else found).__name__)
+
+
+def _row(config: Any, task: Task) -> tuple[str, str]:
+    if CLASSES[task][0] == "AutoModel" and type(config) in getattr(transformers, _ENCODERS_ALONE[1]):
+        return _ENCODERS_ALONE
+    return CLASSES[task]
 
 
 @contextmanager

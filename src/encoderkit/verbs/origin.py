@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from encoderkit.encoders.load import Encoder
 from encoderkit.encoders.weights import Weights
 from encoderkit.errors import FidelityError
 from encoderkit.results.statistics import compare
-from encoderkit.spec import Precision, Task, TaskChoice, Via
+from encoderkit.spec import HeadState, Precision, Task, TaskChoice, Via
 from encoderkit.text.packing import PackedWork, pack
 
 ENCODER_FILE = "model/encoder.json"
@@ -27,8 +27,6 @@ CHECK_LENGTHS = (16, 7)
 # Float32 graphs differ from their reference by rounding alone; the others by their storage.
 FP32_TOLERANCE = 1e-4
 LOWEST_COSINE: dict[Precision, float] = {"fp32": 0.99999, "fp16": 0.99, "bf16": 0.99}
-
-HeadState = Literal["checkpoint", "random", "none"]
 
 
 class Known(Protocol):
@@ -72,6 +70,11 @@ class Known(Protocol):
     @property
     def weights(self) -> Weights:
         """What the artifact stores beside encoder.json; empty where the graphs alone hold the weights."""
+        ...
+
+    @property
+    def tools(self) -> Mapping[str, str]:
+        """Libraries that made it, besides those that always do, and their versions."""
         ...
 
     def to_json(self) -> dict[str, Any]:

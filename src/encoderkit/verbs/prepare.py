@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from encoderkit.artifact.location import artifact_folder, default_workdir
-from encoderkit.artifact.manifest import SourceRecord
+from encoderkit.artifact.manifest import ANEW, SourceRecord
 from encoderkit.artifact.store import Artifact, ArtifactWriter
 from encoderkit.artifact.weights import stored_bytes, write_safetensors
 from encoderkit.encoders.blocks import Block
@@ -20,6 +20,7 @@ from encoderkit.errors import (
     ArtifactError,
     CheckpointError,
     OptionError,
+    UnknownFamilyError,
     UnsupportedModelError,
     UserError,
 )
@@ -29,10 +30,15 @@ from encoderkit.options import ModelOptions
 from encoderkit.results.machine import machine_facts
 from encoderkit.results.report import versions
 from encoderkit.sources import Checkpoint, Source, as_path, open_source, read_checkpoint
-from encoderkit.spec import Task
+from encoderkit.spec import HeadState, Task, Via
 from encoderkit.text.tokenizer import RECIPE_FILE, TOKENIZER_FILE, build_tokenizer
-from encoderkit.verbs.origin import ENCODER_FILE, WEIGHTS_FILE, HeadState, Known, Origin
+from encoderkit.verbs.origin import ENCODER_FILE, WEIGHTS_FILE, Known, Origin
 from encoderkit.verbs.spec_origin import read_spec, stored_spec
+from encoderkit.verbs.torch_origin import read_torch, stored_torch, way_out
+
+# How a checkpoint is read, and how encoder.json is, for each way.
+_READ: dict[Via, Callable[[Checkpoint], Known]] = {"encoderkit": read_spec, "torch": read_torch}
+_STORED: dict[str, Callable[[Artifact], Known]] = {"encoderkit": stored_spec, "torch": stored_torch}
 
 CONFIG_FILE = "model/config.json"
 # Float32 weights while a graph is compiled: the graph's own, the runtime's packed copy, and a little.
@@ -129,9 +135,9 @@ def prepared(
             assert source is not None
             if reuse_only:
                 raise _nothing_to_reuse(options, folder)
-            artifact, known = _take_in(folder, source, listen)
+            artifact, known = _take_in(folder, source, options, listen)
         else:
-            known = stored_spec(artifact)
+            known = _stored(artifact, options)
             _tell_preflight(known, artifact.manifest.source, listen)
         at_hand = source.folder if source and not reuse_only else None
         origin = known.for_task(artifact, options.task, options.seed, at_hand)
@@ -160,7 +166,9 @@ def _folder(options: ModelOptions, source: Source | None) -> Path:
         return Path(options.model).expanduser().resolve()
     workdir = options.workdir or default_workdir()
     digest = source.fingerprint[:8] if source.kind == "folder" else None
-    return artifact_folder(workdir, source.id, local_digest=digest)
+    # A model that is taken in both ways has two artifacts.
+    suffix = "" if options.via == "encoderkit" else f"-via-{options.via}"
+    return artifact_folder(workdir, source.id, local_digest=digest, suffix=suffix)
 
 
 def _nothing_to_reuse(options: ModelOptions, folder: Path) -> ArtifactError:
@@ -189,18 +197,42 @@ def _current_artifact(folder: Path, source: Source | None, *, force: bool) -> Ar
     return artifact
 
 
-def _take_in(folder: Path, source: Source, listen: Listener) -> tuple[Artifact, Known]:
+def _stored(artifact: Artifact, options: ModelOptions) -> Known:
+    """What an artifact holds."""
+    kind = artifact.read_json(ENCODER_FILE).get("kind", "encoderkit")
+    if kind not in _STORED:
+        raise ArtifactError(
+            f"encoder.json of {artifact.folder} is of the kind {kind!r}, this encoderkit reads "
+            f"{', '.join(_STORED)}",
+            hint=ANEW,
+        )
+    known = _STORED[kind](artifact)
+    if options.via == "torch" and known.via != "torch":
+        raise OptionError(
+            f"--via torch is asked for, and the artifact {artifact.folder} was made without torch",
+            hint="Leave --via out, or name the checkpoint",
+        )
+    return known
+
+
+def _take_in(folder: Path, source: Source, options: ModelOptions, listen: Listener) -> tuple[Artifact, Known]:
     """Read the checkpoint and store what it is, with its weights under names of meaning."""
     listen(Stage("read", source.id))
     checkpoint = read_checkpoint(source.folder)
-    known = read_spec(checkpoint)
+    try:
+        known = _READ[options.via](checkpoint)
+    except UnknownFamilyError as error:
+        raise UnsupportedModelError(error.message, hint=way_out(options.model)) from error
     _check_vocabulary(known, checkpoint)
     record = SourceRecord(id=source.id, revision=source.revision, fingerprint=source.fingerprint)
     _tell_preflight(known, record, listen)
     require_space(folder, stored_bytes(known.weights) * 2)
     listen(Stage("store", source.id))
     with Artifact.writing(
-        folder, source=record, tool_versions=versions(), contract=known.contract.to_json()
+        folder,
+        source=record,
+        tool_versions={**versions(), **known.tools},
+        contract=known.contract.to_json(),
     ) as writer:
         description = {**known.to_json(), "sentence_length": checkpoint.sentence_length}
         writer.add_json(ENCODER_FILE, description)

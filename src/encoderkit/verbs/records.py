@@ -99,6 +99,8 @@ def commands(options: RunOptions, plan: ExecutionPlan, runtime: str) -> list[str
         shared += ["--opset", str(options.opset)]
     if options.workdir is not None:
         shared += ["--workdir", str(options.workdir)]
+    if options.via != "encoderkit":
+        shared += ["--via", options.via]
     if options.external_data:
         shared.append("--external-data")
     chosen = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from encoderkit.artifact.location import default_workdir
 from encoderkit.artifact.store import Artifact
 from encoderkit.emitters.onnx.emit import GraphRequest
 from encoderkit.emitters.onnx.opset import DEFAULT_OPSET, check_opset
-from encoderkit.errors import FidelityError, OptionError
+from encoderkit.errors import ArtifactError, DynamicShapeError, FidelityError, OptionError
 from encoderkit.events import Facts, Listener, Notice, Stage, ignore
 from encoderkit.options import RunOptions
 from encoderkit.results.gemm import best_gemm
@@ -122,7 +123,7 @@ def run(options: RunOptions, *, listen: Listener = ignore) -> RunResult:
         )
         _tell_plan(plan, runtime, listen)
         started = time.perf_counter()
-        stored = _graph(model, options, listen)
+        stored = _graph(model, options, plan, listen)
         gathered = _Gathered(
             options=options,
             model=model,
@@ -170,17 +171,28 @@ def _tell_plan(plan: ExecutionPlan, runtime: str, listen: Listener) -> None:
     listen(Facts("plan", rows))
 
 
-def _graph(model: Prepared, options: RunOptions, listen: Listener) -> StoredGraph:
-    """The graph to compile: dynamic, so that one serves every plan."""
-    request = GraphRequest(task=model.task, precision=options.precision, opset=options.opset or DEFAULT_OPSET)
-    return ensure_graph(
-        model,
-        request,
-        listen,
-        external=options.external_data,
-        force=options.force,
-        reuse_only=options.run_only,
-    )
+def _graph(model: Prepared, options: RunOptions, plan: ExecutionPlan, listen: Listener) -> StoredGraph:
+    """The graph to compile: dynamic, so that one serves every plan, where it can be."""
+
+    def ensure(request: GraphRequest, *, reuse_only: bool) -> StoredGraph:
+        external, force = options.external_data, options.force
+        return ensure_graph(model, request, listen, external=external, force=force, reuse_only=reuse_only)
+
+    opset = options.opset or model.origin.default_opset
+    request = GraphRequest(task=model.task, precision=options.precision, opset=opset)
+    fixed = replace(request, batch=plan.batch, sequence=plan.sequence)
+    if plan.lengths == "full" and model.origin.encoder is None:
+        # Not every model's code can be exported for any shape; where this one was found, that was so.
+        with suppress(ArtifactError):
+            return ensure(fixed, reuse_only=True)
+    try:
+        return ensure(request, reuse_only=options.run_only)
+    except DynamicShapeError as error:
+        if plan.lengths != "full":
+            raise
+        shape = f"{plan.batch} x {plan.sequence}"
+        listen(Notice(f"{error.message}; so a graph for {shape} tokens alone is taken", "warning"))
+        return ensure(fixed, reuse_only=False)
 
 
 def _execute(gathered: _Gathered, listen: Listener) -> _Executed:

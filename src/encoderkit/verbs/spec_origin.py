@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,12 @@ from encoderkit.encoders.weights import Weights
 from encoderkit.runtimes import probe_nonfinite, run_unoptimized
 from encoderkit.sources import Checkpoint
 from encoderkit.sources.safetensors import open_safetensors
-from encoderkit.spec import Task, TaskChoice, Via
+from encoderkit.spec import HeadState, Task, TaskChoice, Via
 from encoderkit.text.packing import PackedWork
 from encoderkit.text.padding import pad
 from encoderkit.verbs.origin import (
     ENCODER_FILE,
     WEIGHTS_FILE,
-    HeadState,
     check_close,
     check_lengths,
     check_work,
@@ -80,6 +79,11 @@ class SpecModel:
     def weights(self) -> Weights:
         """Every weight of the checkpoint that an output depends on."""
         return self.encoder.weights
+
+    @property
+    def tools(self) -> Mapping[str, str]:
+        """None but those that always do."""
+        return {}
 
     def to_json(self) -> dict[str, Any]:
         """The content of encoder.json."""
