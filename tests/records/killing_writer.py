@@ -48,7 +48,7 @@ def main(output: Path, results: int, seed: int) -> None:
     while True:
         child = start(output, results)
         # Ever longer, so that an end is reached.
-        time.sleep(generator.uniform(0.0, 0.02 + kills * 0.001))
+        time.sleep(generator.uniform(0.0, 0.02 + kills * 0.002))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status):

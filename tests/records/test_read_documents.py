@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoderkit.errors import InputError
@@ -157,6 +157,7 @@ def streamed(text: str) -> list[Any]:
     return found
 
 
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(st.lists(JSON), st.integers(1, 40), st.sampled_from([None, 1]), st.booleans())
 def test_any_list(values: list[Any], chunk: int, indent: int | None, escape: bool) -> None:
     """However a document is cut into pieces as it is read, its values are those that json gives."""
@@ -165,6 +166,7 @@ def test_any_list(values: list[Any], chunk: int, indent: int | None, escape: boo
         assert streamed(json.dumps(values, indent=indent, ensure_ascii=escape)) == values
 
 
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(st.lists(JSON, min_size=1), st.data())
 def test_a_document_that_breaks_off(values: list[Any], data: st.DataObject) -> None:
     """What was given before it is noticed are values of the document; it is always noticed."""

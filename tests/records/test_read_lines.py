@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoderkit.errors import InputError, OptionError
@@ -207,6 +207,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(st.lists(st.text() | st.lists(JSON), min_size=1), st.booleans())
 def test_any_jsonl(tmp_path_factory: pytest.TempPathFactory, values: list[Any], escape: bool) -> None:
     """Every value comes back as it was written, escaped or not."""

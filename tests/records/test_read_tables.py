@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from encoderkit.errors import InputError, MissingExtraError
@@ -57,6 +57,7 @@ def test_csv_dialects(tmp_path: Path, delimiter: str, end: str) -> None:
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 
 
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(st.lists(st.tuples(CELLS, CELLS), min_size=1), st.sampled_from(["\n", "\r\n"]))
 @example(rows=[("\u2028", "\x85"), ('"', '""'), ("\r", "\n"), ("a\r\nb", ","), ("", "")], end="\r\n")
 def test_any_csv(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], end: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoderkit.errors import MissingExtraError, OptionError, RuntimeFailure
@@ -68,13 +68,13 @@ def test_json(tmp_path: Path) -> None:
 
 
 def test_csv(tmp_path: Path) -> None:
-    """A header of the first answer's keys and `error`; texts as they are, anything nested as JSON."""
+    """A header of the first answer's keys, `more` and `error`; texts as they are, anything nested as JSON."""
     make(tmp_path / "x.csv", RESULTS)
     assert read_back(tmp_path / "x.csv") == [
-        ["number", "answer", "score", "spans", "error"],
-        ["1", 'a, "b"\n\tc\\', "0.5", '[{"begin": 1}]', ""],
-        ["2", "", "", "", "it is empty"],
-        ["3", "é\u2028\x85\r", "1e-09", "[]", ""],
+        ["number", "answer", "score", "spans", "more", "error"],
+        ["1", 'a, "b"\n\tc\\', "0.5", '[{"begin": 1}]', "", ""],
+        ["2", "", "", "", "", "it is empty"],
+        ["3", "é\u2028\x85\r", "1e-09", "[]", "", ""],
     ]
 
 
@@ -82,10 +82,10 @@ def test_tsv(tmp_path: Path) -> None:
     """A line a row: tabs, line breaks and backslashes are escaped."""
     make(tmp_path / "x.tsv", RESULTS)
     assert read_back(tmp_path / "x.tsv") == [
-        ["number", "answer", "score", "spans", "error"],
-        ["1", 'a, "b"\\n\\tc\\\\', "0.5", '[{"begin": 1}]', ""],
-        ["2", "", "", "", "it is empty"],
-        ["3", "é\u2028\x85\\r", "1e-09", "[]", ""],
+        ["number", "answer", "score", "spans", "more", "error"],
+        ["1", 'a, "b"\\n\\tc\\\\', "0.5", '[{"begin": 1}]', "", ""],
+        ["2", "", "", "", "", "it is empty"],
+        ["3", "é\u2028\x85\\r", "1e-09", "[]", "", ""],
     ]
 
 
@@ -136,16 +136,20 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(st.lists(st.dictionaries(st.text(), VALUES)), st.sampled_from([".jsonl", ".json"]))
 def test_any_results(
     tmp_path_factory: pytest.TempPathFactory, results: list[dict[str, Any]], ending: str
 ) -> None:
     """What is appended is what is read back."""
     path = tmp_path_factory.mktemp("any") / f"x{ending}"
-    make(path, results)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write.os, "fsync", lambda descriptor: None)
+        make(path, results)
     assert read_back(path) == results
 
 
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(st.lists(st.fixed_dictionaries({"a": st.text(), "b": st.text(), "c": VALUES})), st.booleans())
 def test_any_tables(
     tmp_path_factory: pytest.TempPathFactory, results: list[dict[str, Any]], tabs: bool
@@ -187,32 +191,52 @@ def test_errors_before_the_first_answer(tmp_path: Path, ending: str) -> None:
     errors = [{"number": 1, "error": "a"}, {"number": 2, "error": "b"}]
     make(tmp_path / f"x{ending}", [*errors, {"number": 3, "answer": "c"}])
     assert read_back(tmp_path / f"x{ending}") == [
-        ["number", "answer", "error"],
-        ["1", "", "a"],
-        ["2", "", "b"],
-        ["3", "c", ""],
+        ["number", "answer", "more", "error"],
+        ["1", "", "", "a"],
+        ["2", "", "", "b"],
+        ["3", "c", "", ""],
     ]
     make(tmp_path / f"y{ending}", errors)
-    assert read_back(tmp_path / f"y{ending}") == [["number", "error"], ["1", "a"], ["2", "b"]]
+    assert read_back(tmp_path / f"y{ending}") == [["number", "more", "error"], ["1", "", "a"], ["2", "", "b"]]
 
 
 def test_given_columns(tmp_path: Path) -> None:
     """They are the table's, from the start and whatever the first result has."""
     file = make(tmp_path / "x.csv", [{"error": "e"}, {"b": 1}], columns=("a", "b"))
-    assert read_back(tmp_path / "x.csv") == [["a", "b", "error"], ["", "", "e"], ["", "1", ""]]
+    assert read_back(tmp_path / "x.csv") == [
+        ["a", "b", "more", "error"],
+        ["", "", "", "e"],
+        ["", "1", "", ""],
+    ]
     assert file.failed == 1
 
 
-def test_a_value_without_a_column(tmp_path: Path) -> None:
-    """It isn't dropped in silence; what was written stays."""
+def test_values_without_a_column(tmp_path: Path) -> None:
+    """What the first result didn't have goes into a column of its own, as JSON: a long job neither drops it
+    nor breaks off."""
+    results = [{"a": 1}, {"a": 2, "b": "x", "c": [1]}]
     with ResultFile(tmp_path / "x.csv", facts=FACTS) as file:
-        file.append({"a": 1})
-        with pytest.raises(
-            OptionError, match=r"a result has b, but the table's columns are a, error.*\.jsonl"
-        ):
-            file.append({"a": 1, "b": 2})
-        file.append({"a": 2})
-    assert read_back(tmp_path / "x.csv") == [["a", "error"], ["1", ""], ["2", ""]]
+        for result in results:
+            file.append(result)
+        assert list(file.results()) == [
+            {"a": "1", "error": ""},
+            {"a": "2", "b": "x", "c": "[1]", "error": ""},
+        ]
+    assert read_back(tmp_path / "x.csv") == [
+        ["a", "more", "error"],
+        ["1", "", ""],
+        ["2", '{"b": "x", "c": [1]}', ""],
+    ]
+
+
+def test_leftovers_of_killed_jobs(tmp_path: Path) -> None:
+    """Their temp files go when the job is begun or continued; those of other files stay."""
+    ours = [tmp_path / f".x.json{each}.12-0123abcd.tmp" for each in ("", ".job.json")]
+    others = [tmp_path / ".x.json.y.json.12-0123abcd.tmp", tmp_path / ".y.json.12-0123abcd.tmp"]
+    for path in (*ours, *others):
+        path.touch()
+    make(tmp_path / "x.json", RESULTS)
+    assert [path.exists() for path in (*ours, *others)] == [False, False, True, True]
 
 
 def test_numpy(tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ def test_killed_again_and_again(tmp_path: Path, ending: str) -> None:
     """kill -9 at any moment, dozens of times: in the end every result is there once, in order."""
     path = tmp_path / f"x{ending}"
     finished = subprocess.run(
-        [sys.executable, HERE / "killing_writer.py", path, "5000", "0"],
+        [sys.executable, HERE / "killing_writer.py", path, "3000", "0"],
         capture_output=True,
         text=True,
         timeout=120,
@@ -195,8 +195,8 @@ def test_killed_again_and_again(tmp_path: Path, ending: str) -> None:
     kills = re.search(r"(\d+) kills survived", finished.stdout)
     assert kills is not None
     assert int(kills[1]) > 5
-    with ResultFile(tmp_path / "whole" / path.name, facts={"results": 5000}) as file:
-        for number in range(5000):
+    with ResultFile(tmp_path / "whole" / path.name, facts={"results": 3000}) as file:
+        for number in range(3000):
             file.append(result(number))
         file.finish()
     assert path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes()

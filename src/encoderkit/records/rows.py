@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from encoderkit.errors import OptionError, RuntimeFailure
+from encoderkit.errors import RuntimeFailure
 from encoderkit.records.tables import split_csv, split_tsv
 
 # The key of what went wrong with an item, in the place of a result.
 ERROR = "error"
+# The column for values that have none.
+MORE = "more"
 # In tables a NUL becomes its picture: no table has one, so a NUL on disk is a block that was never written.
 _NUL_PICTURE = "\u2400"
 _CSV_SPECIAL = re.compile(r'[,"\r\n]')
@@ -53,7 +55,6 @@ class Rows(Protocol):
         """The row of a result, with its line end.
 
         Raises:
-            OptionError: there is no column for one of its values.
             RuntimeFailure: one of its values is no number.
         """
         ...
@@ -119,19 +120,20 @@ class Dialect:
 
 
 class TableRows:
-    """A header, and cells in the order of its columns. `error` is the last, empty where all went well.
+    """A header, and cells in the order of its columns.
 
-    Texts are cells as they are, None is an empty one, anything else is JSON.
+    Texts are cells as they are, None is an empty one, anything else is JSON. The last columns are `more`, an
+    object with whatever the first result didn't have, and `error`, empty where all went well.
     """
 
     def __init__(self, dialect: Dialect, columns: Sequence[str] | None) -> None:
         self._dialect = dialect
-        self.columns = None if columns is None else _with_error(columns)
+        self.columns = None if columns is None else _with_last(columns)
 
     def settle(self, result: Mapping[str, Any]) -> bool:
         """As in Rows: an error can't tell what columns answers have."""
         if self.columns is None and result.get(ERROR) is None:
-            self.columns = _with_error(tuple(result))
+            self.columns = _with_last(tuple(result))
         return self.columns is not None
 
     def header(self) -> bytes:
@@ -141,13 +143,9 @@ class TableRows:
     def row(self, result: Mapping[str, Any]) -> bytes:
         """As in Rows."""
         assert self.columns is not None, "settle comes first"
-        unknown = [key for key in result if key not in self.columns]
-        if unknown:
-            raise OptionError(
-                f"a result has {', '.join(unknown)}, but the table's columns are {', '.join(self.columns)}",
-                hint="Choose an --output that ends in .jsonl",
-            )
-        return self._line([_cell(result.get(name)) for name in self.columns])
+        more = {key: value for key, value in result.items() if key not in self.columns}
+        values = {**result, MORE: more or None}
+        return self._line([_cell(values.get(name)) for name in self.columns])
 
     def whole(self, file: BinaryIO) -> Iterator[tuple[int, bool]]:
         """As in Rows."""
@@ -168,7 +166,9 @@ class TableRows:
             rows = self._dialect.split(file)
             names = next(rows, [])
             for cells in rows:
-                yield dict(zip(names, cells, strict=True))
+                result = dict(zip(names, cells, strict=True))
+                more = json.loads(result.pop(MORE) or "{}")
+                yield result | {key: _cell(value) for key, value in more.items()}
 
     def _line(self, cells: Sequence[str]) -> bytes:
         spelt = (self._dialect.spell(cell.replace("\0", _NUL_PICTURE)) for cell in cells)
@@ -190,8 +190,8 @@ def tsv_layout(columns: Sequence[str] | None = None) -> TableRows:
     return TableRows(Dialect(delimiter="\t", spell=_tsv_cell, has_quotes=False, split=split), columns)
 
 
-def _with_error(columns: Sequence[str]) -> tuple[str, ...]:
-    return (*(name for name in columns if name != ERROR), ERROR)
+def _with_last(columns: Sequence[str]) -> tuple[str, ...]:
+    return (*(name for name in columns if name not in (MORE, ERROR)), MORE, ERROR)
 
 
 def _csv_cell(text: str) -> str:

@@ -55,7 +55,8 @@ class ResultFile:
             path: its ending says the format: a row of the tables GROWING and CONVERTED.
             facts: what the results depend on (model, options); a job is only continued with the same.
             source: the file that the inputs come from, whose content is one of the facts.
-            columns: of a table; not given: the keys of the first result without an error.
+            columns: of a table; not given: the keys of the first result without an error. `more`, for what
+                has no column, and `error` follow them.
             resume: continue what is there; begin where nothing is.
             force: begin anew, whatever is there.
 
@@ -99,12 +100,11 @@ class ResultFile:
         """Write the result of the next input.
 
         Args:
-            result: plain data (numpy's numbers and arrays are fine), the same keys every time; of an input
-                that has none, what went wrong under the key `error`.
+            result: plain data (numpy's numbers and arrays are fine); of an input that has none, what went
+                wrong under the key `error`.
 
         Raises:
             StorageError: the disk is full or broken; what was written before stays good.
-            OptionError: a table has no column for a value.
             RuntimeFailure: a value is no number.
         """
         assert not self.complete, "nothing follows the last result"
