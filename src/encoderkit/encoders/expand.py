@@ -40,8 +40,9 @@ def expand(ops: Ops[T], spec: EncoderSpec, task: Task, tensors: dict[InputRole, 
         (batch, sequence), class logits and sentence embeddings (batch, ...).
     """
     inputs = Inputs.of(tensors, spec.contract.max_length)
-    hidden = inputs.embedded = expand_block(ops, spec.body[0], tensors["tokens"], inputs)
-    for block in spec.body[1:]:
+    embeddings, *layers = spec.body_for(task)
+    hidden = inputs.embedded = expand_block(ops, embeddings, tensors["tokens"], inputs)
+    for block in layers:
         hidden = expand_block(ops, block, hidden, inputs)
     outputs: dict[str, T] = {}
     for branch in spec.branches(task):

@@ -16,7 +16,15 @@ T = TypeVar("T")
 def self_attention(ops: Ops[T], block: SelfAttention, x: T, inputs: Inputs[T]) -> T:
     """x + attention(x), normed in front or behind."""
     taken = _before(ops, block, x)
-    return _attention(ops, block, taken, taken, x, inputs)
+    if not block.first_token_only:
+        return _attention(ops, block, taken, taken, taken, x, inputs)
+    asked = _first_row(ops, taken)
+    return _attention(ops, block, asked, taken, taken, asked if taken is x else _first_row(ops, x), inputs)
+
+
+def _first_row(ops: Ops[T], x: T) -> T:
+    """The first token's vector as a sequence of one: (batch, 1, hidden)."""
+    return ops.expand_axes(ops.first_token(x), (1,))
 
 
 def feed_forward(ops: Ops[T], block: FeedForward, x: T, inputs: Inputs[T]) -> T:
@@ -36,8 +44,9 @@ def bottleneck(ops: Ops[T], block: Bottleneck, x: T, inputs: Inputs[T]) -> T:
     ]
     narrow = narrowed[0]
     sources = {"narrow": (narrow, narrow), "shared": (narrowed[-1], x), "wide": (x, x)}
+    asked, valued = sources[block.attention_inputs]
     with ops.scope(block.attention.name):
-        hidden = _attention(ops, block.attention, *sources[block.attention_inputs], narrow, inputs)
+        hidden = _attention(ops, block.attention, asked, asked, valued, narrow, inputs)
     for each in block.feed_forwards:
         with ops.scope(each.name):
             hidden = feed_forward(ops, each, hidden, inputs)
@@ -53,19 +62,21 @@ def convolution(ops: Ops[T], block: Convolution, x: T, inputs: Inputs[T]) -> T:
     return norm(ops, f"{block.name}.norm", ops.add(x, convolved), block.epsilon, "layer")
 
 
-def _attention(ops: Ops[T], block: SelfAttention, x: T, value_x: T, residual: T, inputs: Inputs[T]) -> T:
-    """Attention whose queries and keys are made of `x`, whose values of `value_x`."""
-    value = ops.split_heads(_part(ops, block, "value", value_x), block.heads)
-    scores = ops.add(_scores(ops, block, x, inputs), mask_bias(ops, inputs, block.window))
+def _attention(
+    ops: Ops[T], block: SelfAttention, queries: T, keys: T, values: T, residual: T, inputs: Inputs[T]
+) -> T:
+    """Attention whose queries, keys and values are made of these."""
+    value = ops.split_heads(_part(ops, block, "value", values), block.heads)
+    scores = ops.add(_scores(ops, block, queries, keys, inputs), mask_bias(ops, inputs, block.window))
     context = ops.merge_heads(ops.matmul(ops.softmax(scores), value))
     return _behind(ops, block, ops.add(_part(ops, block, "output", context), residual))
 
 
-def _scores(ops: Ops[T], block: SelfAttention, x: T, inputs: Inputs[T]) -> T:
-    """(batch, heads, sequence, sequence) scores of queries and keys, before any mask."""
+def _scores(ops: Ops[T], block: SelfAttention, asking: T, asked: T, inputs: Inputs[T]) -> T:
+    """(batch, heads, queries, keys) scores, before any mask."""
     positions = block.positions
-    query = ops.split_heads(_part(ops, block, "query", x), block.heads)
-    keys = _part(ops, block, "key", x)
+    query = ops.split_heads(_part(ops, block, "query", asking), block.heads)
+    keys = _part(ops, block, "key", asked)
     if isinstance(positions, Rotary):
         cosine, sine = _turns(ops, positions, block.head_size, inputs)
         query = _turned(ops, query, cosine, sine)

@@ -54,6 +54,7 @@ class SelfAttention:
         scale: what scores are multiplied by; None: 1 / sqrt(head_size).
         positions: what scores depend on besides content; None: on nothing.
         window: tokens that a query sees in either direction; None: all.
+        first_token_only: whether the first token alone is asked for; (batch, 1, hidden) comes out.
     """
 
     name: str
@@ -69,6 +70,7 @@ class SelfAttention:
     scale: float | None = None
     positions: Positions | None = None
     window: int | None = None
+    first_token_only: bool = False
 
     @property
     def width(self) -> int:
@@ -107,9 +109,11 @@ class SelfAttention:
 
     def matmul_flops(self, batch: int, sequence: int) -> int:
         """Floating point operations in matrix products: four projections, scores and context."""
-        projections = 2 * self.width * (3 * self.hidden_size + self._value_inputs)
+        queries = 1 if self.first_token_only else sequence
+        of_queries = queries * 2 * self.width * (2 * self.hidden_size + 2 * sequence)
+        of_keys = sequence * 2 * self.width * (self.hidden_size + self._value_inputs)
         positions = self.positions.matmul_flops(sequence, self.width) if self.positions else 0
-        return batch * (sequence * (projections + 2 * 2 * sequence * self.width) + positions)
+        return batch * (of_queries + of_keys + positions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +127,7 @@ class FeedForward:
         pre_norm: whether the norm is in front.
         bias: whether the linear layers have one.
         gated: inner(x) = down(activation(up(x)) * gate(x)).
+        first_token_only: whether it is given the first token alone (for counting work).
     """
 
     name: str
@@ -135,6 +140,7 @@ class FeedForward:
     pre_norm: bool = False
     bias: bool = True
     gated: bool = False
+    first_token_only: bool = False
 
     @property
     def outputs(self) -> int:
@@ -156,7 +162,8 @@ class FeedForward:
 
     def matmul_flops(self, batch: int, sequence: int) -> int:
         """Floating point operations in matrix products."""
-        return batch * sequence * 2 * (3 if self.gated else 2) * self.hidden_size * self.inner_size
+        rows = batch * (1 if self.first_token_only else sequence)
+        return rows * 2 * (3 if self.gated else 2) * self.hidden_size * self.inner_size
 
 
 @dataclass(frozen=True, kw_only=True)

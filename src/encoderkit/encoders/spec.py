@@ -16,6 +16,7 @@ from encoderkit.encoders.blocks import (
     outputs_of,
 )
 from encoderkit.encoders.contract import InputContract
+from encoderkit.encoders.narrow import first_token_alone, reads_first_token_alone
 from encoderkit.errors import ArtifactError, OptionError
 from encoderkit.spec import Task
 
@@ -125,9 +126,14 @@ class EncoderSpec:
             name for branch in self.branches(task) if branch.per_token for name in branch.outputs
         )
 
+    def body_for(self, task: Task) -> tuple[Block, ...]:
+        """The body as a graph for `task` executes it, without what nothing reads."""
+        alone = all(reads_first_token_alone(branch.blocks) for branch in self.branches(task))
+        return first_token_alone(self.body) if alone else self.body
+
     def blocks(self, task: Task) -> tuple[Block, ...]:
         """Every block that a graph for `task` executes."""
-        return (*self.body, *(block for branch in self.branches(task) for block in branch.blocks))
+        return (*self.body_for(task), *(block for branch in self.branches(task) for block in branch.blocks))
 
     def weights(self, task: Task) -> dict[str, Shape]:
         """Name -> shape of every weight that a graph for `task` needs, each once, in the order of use."""
