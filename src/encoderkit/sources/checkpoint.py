@@ -25,6 +25,7 @@ TOKENIZER_FILES = (
     "spiece.model",
     "spm.model",
     "sentencepiece.bpe.model",
+    "tokenizer.model",
     "bpe.codes",
     "dict.txt",
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
@@ -55,12 +54,14 @@ class ReadyColumns:
 
 
 class Encoding:
-    """One text, pair or window as tokens, special ones included. Arrays are made when first used.
+    """One text, pair or window as tokens, special ones included. Arrays are made when they are asked for.
 
     Attributes:
         truncated: whether tokens of the texts were cut off. Never so for a window: what one lacks,
             others have.
     """
+
+    __slots__ = ("_columns", "_keep", "truncated")
 
     def __init__(self, columns: Columns, keep: Indices | None = None, *, truncated: bool = False) -> None:
         self._columns = columns
@@ -73,17 +74,17 @@ class Encoding:
     def __repr__(self) -> str:
         return f"Encoding({len(self)} tokens{', truncated' if self.truncated else ''})"
 
-    @cached_property
+    @property
     def ids(self) -> Ints:
         """Token ids, (length,) int32."""
         return self._kept(self._columns.ids)
 
-    @cached_property
+    @property
     def segments(self) -> Ints:
         """Token type ids as the tokenizer gives them, (length,) int32."""
         return self._kept(self._columns.segments)
 
-    @cached_property
+    @property
     def offsets(self) -> Ints:
         """Begin and end of each token in its own text, in characters (code points), (length, 2) int32.
 
@@ -91,12 +92,12 @@ class Encoding:
         """
         return self._kept(self._columns.offsets)
 
-    @cached_property
+    @property
     def sequences(self) -> Bytes:
         """Which text a token is of: 0 the first, 1 the second, -1 for special tokens, (length,) int8."""
         return self._kept(self._columns.sequences)
 
-    @cached_property
+    @property
     def words(self) -> Ints:
         """The number of the pre-tokenizer's word that a token is of, within its text; -1 for special
         tokens. (length,) int32."""

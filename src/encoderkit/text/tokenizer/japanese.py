@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from encoderkit.errors import CheckpointError, UnsupportedModelError
 from encoderkit.text.tokenizer.encoding import SPECIAL, Bytes, Columns, Ints
 from encoderkit.text.tokenizer.library import (
+    Batch,
     LibraryColumns,
     LibraryEngine,
     add_tokens,
@@ -289,10 +290,8 @@ class JapaneseEngine:
             [group[0].texts if len(group) == 1 else tuple(each.texts for each in group) for group in groups],
             is_pretokenized=True,
         )
-        return [
-            WordColumns(LibraryColumns(encoding), group)
-            for encoding, group in zip(encodings, groups, strict=True)
-        ]
+        columns = Batch(encodings).columns()
+        return [WordColumns(each, group) for each, group in zip(columns, groups, strict=True)]
 
     def _units(self, text: str) -> Units:
         """Added tokens first; then words, in what is left; then what the subword model takes."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
+import numpy.typing as npt
 import tokenizers
 
 from encoderkit.errors import CheckpointError, InputError
@@ -29,46 +30,91 @@ _CLEAN_UP = (
 )
 
 
-class LibraryColumns:
-    """A `tokenizers.Encoding`, turned into arrays column by column when they are asked for."""
+class Batch:
+    """`tokenizers.Encoding`s whose columns are turned into arrays all at once, which is several times faster
+    than one by one, and when they are first asked for."""
 
-    def __init__(self, encoding: tokenizers.Encoding) -> None:
-        self._encoding = encoding
+    def __init__(self, encodings: Sequence[tokenizers.Encoding]) -> None:
+        self._encodings = encodings
+        self._ends = list(accumulate(map(len, encodings), initial=0))
 
-    def __len__(self) -> int:
-        return len(self._encoding)
+    def columns(self) -> list[LibraryColumns]:
+        """The columns of each encoding."""
+        return [LibraryColumns(self, begin, end) for begin, end in pairwise(self._ends)]
 
     @cached_property
     def ids(self) -> Ints:
-        """See Encoding."""
-        return np.array(self._encoding.ids, dtype=np.int32)
+        """Of all tokens, (tokens,)."""
+        return self._flat(encoding.ids for encoding in self._encodings)
 
     @cached_property
     def segments(self) -> Ints:
-        """See Encoding."""
-        return np.array(self._encoding.type_ids, dtype=np.int32)
+        """Of all tokens, (tokens,)."""
+        return self._flat(encoding.type_ids for encoding in self._encodings)
 
     @cached_property
     def offsets(self) -> Ints:
-        """See Encoding."""
-        return np.array(self._encoding.offsets, dtype=np.int32).reshape(-1, 2)
+        """Of all tokens, (tokens, 2)."""
+        numbers = chain.from_iterable(chain.from_iterable(each.offsets for each in self._encodings))
+        return np.fromiter(numbers, dtype=np.int32, count=2 * self._ends[-1]).reshape(-1, 2)
 
     @cached_property
     def sequences(self) -> Bytes:
-        """See Encoding."""
-        return _numbers(self._encoding.sequence_ids).astype(np.int8)
+        """Of all tokens, (tokens,)."""
+        return self._numbers(encoding.sequence_ids for encoding in self._encodings).astype(np.int8)
 
     @cached_property
     def words(self) -> Ints:
+        """Of all tokens, (tokens,)."""
+        return self._numbers(encoding.word_ids for encoding in self._encodings).astype(np.int32)
+
+    def _flat(self, lists: Iterable[Sequence[int]]) -> Ints:
+        return np.fromiter(chain.from_iterable(lists), dtype=np.int32, count=self._ends[-1])
+
+    def _numbers(self, lists: Iterable[Sequence[int | None]]) -> npt.NDArray[np.float64]:
+        """Numbers with SPECIAL for None. By way of float64, where numpy itself turns None into NaN."""
+        found = np.fromiter(chain.from_iterable(lists), dtype=np.float64, count=self._ends[-1])
+        found[np.isnan(found)] = SPECIAL
+        return found
+
+
+class LibraryColumns:
+    """One encoding's part of a batch; see Encoding for what the columns hold."""
+
+    __slots__ = ("_batch", "_begin", "_end")
+
+    def __init__(self, batch: Batch, begin: int, end: int) -> None:
+        self._batch = batch
+        self._begin = begin
+        self._end = end
+
+    def __len__(self) -> int:
+        return self._end - self._begin
+
+    @property
+    def ids(self) -> Ints:
         """See Encoding."""
-        return _numbers(self._encoding.word_ids).astype(np.int32)
+        return self._batch.ids[self._begin : self._end]
 
+    @property
+    def segments(self) -> Ints:
+        """See Encoding."""
+        return self._batch.segments[self._begin : self._end]
 
-def _numbers(values: Sequence[int | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Numbers with -1 for None. Through float64, where numpy turns None into NaN by itself."""
-    found = np.array(values, dtype=np.float64)
-    found[np.isnan(found)] = SPECIAL
-    return found
+    @property
+    def offsets(self) -> Ints:
+        """See Encoding."""
+        return self._batch.offsets[self._begin : self._end]
+
+    @property
+    def sequences(self) -> Bytes:
+        """See Encoding."""
+        return self._batch.sequences[self._begin : self._end]
+
+    @property
+    def words(self) -> Ints:
+        """See Encoding."""
+        return self._batch.words[self._begin : self._end]
 
 
 class LibraryEngine:
@@ -88,7 +134,7 @@ class LibraryEngine:
             raise refused_text(texts, pairs or ()) from error
         except Exception as error:  # The library raises nothing more specific.
             raise CheckpointError(f"the tokenizer can't encode: {error}") from error
-        return [LibraryColumns(encoding) for encoding in encodings]
+        return list(Batch(encodings).columns())
 
     def special_count(self, pair: bool) -> int:
         """Special tokens that a text or a pair gets."""
