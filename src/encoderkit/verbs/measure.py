@@ -16,7 +16,7 @@ from encoderkit.runtimes.protocol import Outcome, Runtime
 from encoderkit.text.packing import PackedWork
 
 # A warm-up lasts until it has taken this long (or as long as the measurement, if that is shorter) and every
-# piece of the pool has run, whichever is later.
+# shape of the pool has run, whichever is later.
 WARMUP_SECONDS = 1.0
 # How often the listener is told.
 TICK_SECONDS = 0.1
@@ -77,12 +77,17 @@ class Measurement:
 
 
 def warm_up(runtime: Runtime, pool: list[PackedWork], seconds: float = WARMUP_SECONDS) -> float:
-    """Run every piece of `pool`, and go on until `seconds` have passed; gives the seconds taken."""
+    """Run every shape of `pool`, and go on until `seconds` have passed; gives the seconds taken.
+
+    One piece of a shape is enough: eight of a large model would take a minute.
+    """
     started = time.perf_counter()
+    shapes = {(len(work), work.longest) for work in pool}
     pending: list[tuple[PackedWork, Future[Outcome]]] = []
-    for run, work in enumerate(cycle(pool)):
-        if run >= len(pool) and time.perf_counter() - started >= seconds:
+    for work in cycle(pool):
+        if not shapes and time.perf_counter() - started >= seconds:
             break
+        shapes.discard((len(work), work.longest))
         pending.append((work, runtime.submit(work)))
         pending = _collect(pending, [])
     for _, future in pending:
