@@ -99,11 +99,17 @@ def test_the_public_names() -> None:
         "EncoderkitError",
         "ExportOptions",
         "ExportResult",
+        "PredictJob",
+        "PredictOptions",
+        "PredictResult",
+        "Predictor",
         "RunOptions",
         "RunResult",
         "__version__",
         "export",
+        "load",
         "open_artifact",
+        "predict",
         "run",
     }
 

@@ -311,6 +311,9 @@ def test_a_stopped_job_goes_on(model: Any, tmp_path: Path) -> None:
         done = count(output)
     run([*flags, "--output", str(output), "--resume"], tmp_path)
     assert [answer(each) for each in lines(output)] == [answer(each) for each in lines(whole)]
+    complete = run([*flags[:-1], "--output", str(output), "--resume"], tmp_path)
+    assert "nothing left to do" in complete
+    assert count(output) == 3000
     again = run([*flags, "--output", str(output)], tmp_path, code=2)
     assert "--resume" in again
     assert "--force" in again

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from encoderkit.errors import InputError, OptionError
-from encoderkit.events import Listener, Progress, Stage, ignore
+from encoderkit.events import Listener, Notice, Progress, Stage, ignore
 from encoderkit.options import PredictJob
+from encoderkit.records.opening import require_file
 from encoderkit.records.read import count_records, open_records
 from encoderkit.records.record import BadRecord, Record
 from encoderkit.records.write import ResultFile
@@ -75,11 +76,17 @@ def predict(
         RuntimeFailure: the runtime broke.
     """
     _refuse_contradictions(job)
+    if job.data is not None and job.data != STDIN:
+        # Before a model is loaded for it.
+        require_file(job.data)
     with ExitStack() as held, Predictor(job, compare=job.compare is not None, listen=listen) as predictor:
         records, totals, kept = _records(job, predictor), Totals(), list[dict[str, Any]]()
         sink = None if job.output is None else held.enter_context(_result_file(job, predictor))
         if sink is not None:
             totals.go_on(sink, records)
+            if sink.complete:
+                listen(Notice(f"{job.output} is complete: there is nothing left to do", "warning"))
+                records = iter(())
         listen(Stage("predict", predictor.task))
         started = time.perf_counter()
         for record, answered in _telling(_answered(job, predictor, records, totals), job, totals, listen):
@@ -194,7 +201,10 @@ def _answered(
     def inputs() -> Iterator[Any]:
         for record in records:
             waiting.append(record)
-            yield InputError(record.why) if isinstance(record, BadRecord) else record.values
+            if isinstance(record, Record):
+                yield record.values
+            else:
+                yield InputError(f"no item can be read here: {record.why}")
 
     alone = len(_given(job)) == 1
     for prediction, reference in _predictions(predictor, inputs(), totals.facts, compare=bool(job.compare)):
