@@ -32,6 +32,8 @@ from encoderkit.verbs.stream import LARGEST_WINDOW, Prediction, Stream, StreamFa
 # Sequences of these lengths are run once before anything is answered: first executions are slow.
 WARM_UP_LENGTHS = (8, 32, 64)
 WARM_UPS = 4
+# Logits over the vocabulary that one execution may give, 64 MB of them.
+FILL_MASK_LOGITS = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,7 @@ class Predictor:
         self._ready = ready
         self._open = ExitStack()
         self.task: TextTaskName = ready.task.name
-        self.plan = _plan(options, ready.model)
+        self.plan = _plan(options, ready)
         self.artifact = ready.model.artifact.folder
         self.fingerprint = ready.stored.record.key
         listen(Stage("compile", f"{name} {options.precision}"))
@@ -259,15 +261,21 @@ def _refuse_foreign_options(options: PredictOptions, task: TextTaskName) -> None
             )
 
 
-def _plan(options: PredictOptions, model: Prepared) -> ExecutionPlan:
-    return make_text_plan(
+def _plan(options: PredictOptions, ready: _Ready) -> ExecutionPlan:
+    contract = ready.model.contract
+    plan = make_text_plan(
         options.objective,
         machine_facts(),
-        longest=model.contract.max_length,
+        longest=contract.max_length,
         budget=options.token_budget,
         cores=options.cores,
         instances=options.instances,
     )
+    if ready.task.graph_task == "fill-mask" and options.token_budget is None:
+        # A logit a token and entry of the vocabulary: an execution's have to stay small.
+        tokens = max(FILL_MASK_LOGITS // contract.vocab_size, 1)
+        return dataclasses.replace(plan, budget=min(plan.token_budget, tokens))
+    return plan
 
 
 def _warm_up(runtime: Runtime, model: Prepared) -> None:
