@@ -101,6 +101,17 @@ def run_graph(model: bytes | Path, contract: InputContract, inputs: Inputs) -> O
     return run_session(open_session(model), contract, inputs)
 
 
+def of_tokens(found: Outputs, encoder: Encoder, task: str, inputs: Inputs) -> Outputs:
+    """The outputs with zeros at padded places, where nothing is promised."""
+    places = encoder.spec.token_outputs(task)
+    return {
+        name: np.where(inputs["mask"].reshape(*inputs["mask"].shape, *[1] * (each.ndim - 2)), each, 0.0)
+        if name in places
+        else each
+        for name, each in found.items()
+    }
+
+
 def assert_close(found: Outputs, expected: Outputs, *, tolerance: float = 1e-4) -> None:
     """The same outputs, each within tolerance * max(1, max|expected|) everywhere."""
     assert found.keys() == expected.keys()

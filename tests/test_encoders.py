@@ -98,7 +98,7 @@ def test_missing_model_type_and_no_known_names() -> None:
     assert "bert, distilbert, roberta, xlm-roberta, camembert" in message
 
 
-@pytest.mark.parametrize("model_type", ["deberta-v2", "", 3, ["bert"]])
+@pytest.mark.parametrize("model_type", ["funnel", "", 3, ["bert"]])
 def test_unknown_family(model_type: Any) -> None:
     """An unknown family is named, with those that are known and the fallback extra."""
     message = refused(UnsupportedModelError, model_type=model_type)

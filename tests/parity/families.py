@@ -38,6 +38,7 @@ class TinyFamily:
         sees_padding: transformers' model looks at the rows of padding. They are drawn as zeros then, as
             transformers initializes them: what padding does to its numbers isn't done here.
         cancels: pattern of the tensors that cancel in the softmax, and so move no output.
+        cancels_in: variant -> that pattern, where it is another one.
         dead: head or variant -> pattern of the tensors that no output depends on.
         variants: name -> changes of the configuration that every head is checked with.
     """
@@ -50,6 +51,7 @@ class TinyFamily:
     norms: tuple[float, float] = (0.5, 1.5)
     sees_padding: bool = False
     cancels: str = r"attention\.(self\.)?key\.bias$"
+    cancels_in: Mapping[str, str] = field(default_factory=dict)
     dead: Mapping[str, str] = field(default_factory=dict)
     variants: Mapping[str, Changes] = field(default_factory=dict)
 
@@ -62,6 +64,16 @@ _SIZES = {
     "num_hidden_layers": 2,
     "max_position_embeddings": MAX_LENGTH,
 }
+
+# As v3 has them.
+_DISENTANGLED = {
+    "relative_attention": True,
+    "pos_att_type": "p2c|c2p",
+    "share_att_key": True,
+    "norm_rel_ebd": "layer_norm",
+    "position_biased_input": False,
+}
+_MODERN_IDS = {"bos_token_id": 1, "cls_token_id": 1, "eos_token_id": 2, "sep_token_id": 2}
 
 TINY: dict[str, TinyFamily] = {
     "albert": TinyFamily(
@@ -98,6 +110,89 @@ TINY: dict[str, TinyFamily] = {
             "wide_attention": {"key_query_shared_bottleneck": False, "intra_bottleneck_size": 32},
             "no_bottleneck": {"use_bottleneck": False, "trigram_input": False},
             "no_transformation": {"embedding_size": 32, "trigram_input": False, "type_vocab_size": 1},
+        },
+    ),
+    "mpnet": TinyFamily(
+        config={**_SIZES, "max_position_embeddings": MAX_LENGTH + 2},
+        scores=r"attn\.(q|k)\.",
+        cancels=r"attn\.k\.bias$",
+        dead={"feature-extraction": r"^pooler\.dense\."},
+        variants={
+            "rows": {"relative_attention_num_buckets": 40, "hidden_act": "relu", "layer_norm_eps": 1e-3},
+            "padding": {"pad_token_id": 3},
+        },
+    ),
+    "deberta-v2": TinyFamily(
+        config={**_SIZES, **_DISENTANGLED, "position_buckets": 16},
+        scores=r"(query|key)_proj|rel_embeddings",
+        cancels=r"^$",
+        cancels_in={
+            "own_projections": r"pos_key_proj\.bias$",
+            "c2p": r"(key_proj|encoder\.LayerNorm)\.bias$",
+            "without": r"key_proj\.bias$",
+        },
+        variants={
+            "clamped": {"max_relative_positions": 24},
+            "unbucketed": {"position_buckets": -1, "max_relative_positions": 12, "norm_rel_ebd": "none"},
+            "own_projections": {"share_att_key": False},
+            "c2p": {"pos_att_type": ["c2p"]},
+            "p2c": {"pos_att_type": "p2c", "share_att_key": False},
+            "absolute": {"position_biased_input": True, "type_vocab_size": 2, "pooler_hidden_act": "tanh"},
+            "without": {"relative_attention": False, "norm_rel_ebd": "none", "type_vocab_size": 1},
+            "convolution": {"conv_kernel_size": 3, "conv_act": "gelu", "num_hidden_layers": 1},
+        },
+    ),
+    "modernbert": TinyFamily(
+        config={**_SIZES, "num_hidden_layers": 4, "pad_token_id": 0, "local_attention": 8, **_MODERN_IDS},
+        scores=r"Wqkv",
+        cancels=r"^$",
+        variants={
+            "biased": {
+                "norm_bias": True,
+                "attention_bias": True,
+                "mlp_bias": True,
+                "classifier_bias": True,
+                "classifier_pooling": "mean",
+                "classifier_activation": "relu",
+            },
+            "old_keys": {
+                "global_attn_every_n_layers": 2,
+                "global_rope_theta": 50.0,
+                "local_rope_theta": 5.0,
+                "hidden_activation": "silu",
+            },
+            "new_keys": {
+                "layer_types": ["sliding_attention", "full_attention", "full_attention", "full_attention"],
+                "rope_parameters": {
+                    "full_attention": {"rope_type": "default", "rope_theta": 30.0},
+                    "sliding_attention": {"rope_type": "default", "rope_theta": 3.0},
+                },
+                "local_attention": 5,
+                "decoder_bias": False,
+            },
+        },
+    ),
+    "t5": TinyFamily(
+        config={
+            "vocab_size": VOCAB_SIZE,
+            "d_model": 32,
+            "d_kv": 6,
+            "d_ff": 64,
+            "num_heads": 4,
+            "num_layers": 2,
+            "n_positions": MAX_LENGTH,
+            "relative_attention_num_buckets": 8,
+            "relative_attention_max_distance": 16,
+        },
+        heads=("feature-extraction", "token-classification"),
+        classes={"feature-extraction": "T5EncoderModel", "token-classification": "T5ForTokenClassification"},
+        scores=r"SelfAttention\.(q|k)\.",
+        spread=0.8,
+        cancels=r"^$",
+        variants={
+            "gated": {"feed_forward_proj": "gated-gelu", "layer_norm_epsilon": 1e-3},
+            "gated_silu": {"feed_forward_proj": "gated-silu", "relative_attention_num_buckets": 12},
+            "gelu": {"feed_forward_proj": "gelu", "num_layers": 1},
         },
     ),
 }

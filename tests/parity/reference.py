@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from checkpoints import MAX_LENGTH, redraw, tiny_config
-from execution import assert_close, graph_bytes, load, open_session, random_inputs, run_session
+from execution import (
+    assert_close,
+    graph_bytes,
+    load,
+    of_tokens,
+    open_session,
+    random_inputs,
+    run_session,
+)
 
 torch = pytest.importorskip("torch", reason="parity needs torch (extra test)")
 transformers = pytest.importorskip("transformers", reason="parity needs transformers (extra test)")
@@ -78,9 +86,10 @@ def assert_parity(folder: Path, model: Any, head: str, **request: Any) -> None:
     sessions = [open_session(graph, optimized=optimized) for optimized in (False, True)]
     for seed, lengths in enumerate(shapes):
         inputs = random_inputs(encoder.spec.contract, lengths, seed=seed)
-        expected = outputs(model, head, inputs)
+        expected = of_tokens(outputs(model, head, inputs), encoder, head, inputs)
         for session in sessions:
-            assert_close(run_session(session, encoder.spec.contract, inputs), expected)
+            found = run_session(session, encoder.spec.contract, inputs)
+            assert_close(of_tokens(found, encoder, head, inputs), expected)
 
 
 def score_deviation(model: Any, inputs: dict[str, np.ndarray]) -> float:

@@ -16,7 +16,7 @@ from encoderkit.encoders.families import FAMILIES, load_family
 from encoderkit.encoders.families.family import Body, Config, Family
 from encoderkit.encoders.families.heads import HeadDefinition, HeadFacts
 from encoderkit.encoders.spec import EncoderSpec, Head
-from encoderkit.encoders.weights import JoinedTensor, Tensor, Weights, random_head_weights
+from encoderkit.encoders.weights import JoinedTensor, Tensor, ViewedTensor, Weights, random_head_weights
 from encoderkit.errors import CheckpointError, OptionError, UnknownFamilyError
 from encoderkit.spec import Task, TaskChoice
 
@@ -132,7 +132,7 @@ def load_encoder(
         spec=spec,
         weights=weights,
         task="feature-extraction" if pooling.blocks or not heads else heads[0].task,
-        notices=(*notices, *head_notices, *ignored),
+        notices=(*notices, *body.notices, *head_notices, *ignored),
         dead=dead,
     )
 
@@ -165,10 +165,11 @@ class _Names:
         name = self.find(weight)
         if name is None:
             raise self._missing(weight)
-        tensor = self.tensors[name]
-        if tensor.shape != shape:
+        tensor, view = self.tensors[name], self.family.view(weight)
+        stored = view.stored(shape) if view else shape
+        if tensor.shape != stored:
             raise CheckpointError(
-                f"tensor {name!r} has the shape {tensor.shape}, but config.json makes it {shape}",
+                f"tensor {name!r} has the shape {tensor.shape}, but config.json makes it {stored}",
                 hint="Check that config.json and the weights are of the same model",
             )
         if tensor.dtype not in DTYPES:
@@ -177,7 +178,7 @@ class _Names:
                 hint="Quantized checkpoints can't be read: name the original one",
             )
         self.taken.add(name)
-        return tensor
+        return ViewedTensor(tensor=tensor, view=view, shape=shape) if view else tensor
 
     def _joined(self, weight: str, shape: Shape) -> Tensor:
         left, right = self.family.joined[weight]
@@ -268,6 +269,8 @@ def _tied(config: Config, names: _Names) -> bool:
     As transformers 5 decides it: where the configuration ties them but the checkpoint holds both, with
     different values, they stay apart.
     """
+    if DECODER not in names.family.names:
+        return True
     if not config.flag("tie_word_embeddings", True):
         return False
     decoder, tokens = names.find(DECODER), names.find("embeddings.tokens")

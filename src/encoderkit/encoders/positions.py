@@ -112,11 +112,11 @@ class Disentangled:
         return len(self.parts) * 2 * sequence**2 * hidden_size
 
     def of_distances(self, longest: int) -> Integers:
-        """Row of every distance query - key, -(longest - 1) .. longest: (2 * longest,).
+        """Row of every distance query - key, -longest .. longest: (2 * longest + 1,).
 
         As in DeBERTa: logarithms in float32, rounded up.
         """
-        distances = np.arange(1 - longest, longest + 1)
+        distances = np.arange(-longest, longest + 1)
         if self.buckets > 0:
             distances = self._buckets(distances)
         return np.clip(distances + self.span, 0, 2 * self.span - 1)

@@ -74,6 +74,58 @@ class JoinedTensor:
         return np.concatenate(parts, axis=1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PartOfRows:
+    """A weight that is a part of a tensor's rows: part `index` of `parts` of the same size."""
+
+    index: int
+    parts: int
+
+    def stored(self, shape: Shape) -> Shape:
+        """The shape of the tensor that holds a weight of `shape`."""
+        return (shape[0] * self.parts, *shape[1:])
+
+    def take(self, values: Array) -> Array:
+        """The weight's values out of the tensor's."""
+        rows = len(values) // self.parts
+        return values[self.index * rows : (self.index + 1) * rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """A linear layer over three tokens' channels, the next one's first, stored as the kernel (outputs,
+    inputs, 3) of a convolution, the previous one's first."""
+
+    def stored(self, shape: Shape) -> Shape:
+        """The shape of the tensor that holds a weight of `shape`."""
+        return (shape[0], shape[1] // 3, 3)
+
+    def take(self, values: Array) -> Array:
+        """The weight's values out of the tensor's."""
+        return values[:, :, ::-1].transpose(0, 2, 1).reshape(len(values), -1)
+
+
+View = PartOfRows | Kernel
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewedTensor:
+    """A weight that a checkpoint keeps in another form, or inside a larger tensor."""
+
+    tensor: Tensor
+    view: View
+    shape: Shape
+
+    @property
+    def dtype(self) -> str:
+        """The tensor's."""
+        return self.tensor.dtype
+
+    def read(self, *, raw: bool = False) -> Array:
+        """(shape) values; bfloat16 as its bits where `raw`, else widened to float32."""
+        return self.view.take(self.tensor.read(raw=raw))
+
+
 def random_head_weights(head: Head, present: Weights) -> dict[str, Tensor]:
     """The weights of a random head that `present` (the stored ones) doesn't already hold."""
     assert head.seed is not None

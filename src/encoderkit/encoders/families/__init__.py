@@ -10,6 +10,12 @@ FAMILIES: dict[str, Entry] = {
     "albert": Entry(target="encoderkit.encoders.families.albert:FAMILY", summary="ALBERT"),
     "electra": Entry(target="encoderkit.encoders.families.electra:FAMILY", summary="ELECTRA"),
     "mobilebert": Entry(target="encoderkit.encoders.families.mobilebert:FAMILY", summary="MobileBERT"),
+    "mpnet": Entry(target="encoderkit.encoders.families.mpnet:FAMILY", summary="MPNet"),
+    "deberta-v2": Entry(target="encoderkit.encoders.families.deberta_v2:FAMILY", summary="DeBERTa v2 and v3"),
+    "modernbert": Entry(target="encoderkit.encoders.families.modernbert:FAMILY", summary="ModernBERT"),
+    "t5": Entry(
+        target="encoderkit.encoders.families.t5:FAMILY", summary="the encoder of T5: GTR, Sentence-T5"
+    ),
     "bert": Entry(
         target="encoderkit.encoders.families.bert:FAMILY",
         summary="BERT and what is stored like it: MiniLM, BGE, E5, FinBERT ...",

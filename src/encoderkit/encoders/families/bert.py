@@ -10,16 +10,16 @@ from encoderkit.errors import UnsupportedModelError
 
 
 def layers(
-    config: Config, hidden: int, epsilon: float, *, heads: int = 12, inner: int = 3072
+    config: Config, hidden: int, epsilon: float, *, count: int = 12, heads: int = 12, inner: int = 3072
 ) -> tuple[Block, ...]:
-    """The post-norm layers that BERT, RoBERTa and ELECTRA share; `heads` and `inner` are the defaults of
-    num_attention_heads and intermediate_size."""
+    """The post-norm layers that BERT and its kin share; `count`, `heads` and `inner` are the defaults of
+    num_hidden_layers, num_attention_heads and intermediate_size."""
     heads = config.integer("num_attention_heads", heads, low=1)
     config.check_heads(hidden, heads)
     inner = config.integer("intermediate_size", inner, low=1)
     activation = config.activation("hidden_act", "gelu")
     blocks: list[Block] = []
-    for layer in range(config.integer("num_hidden_layers", 12, low=1)):
+    for layer in range(config.integer("num_hidden_layers", count, low=1)):
         name = f"layers.{layer}"
         blocks += [
             SelfAttention(name=f"{name}.attention", hidden_size=hidden, heads=heads, epsilon=epsilon),

@@ -10,6 +10,7 @@ from typing import Any
 from encoderkit.encoders.blocks import Activation, Block, Embeddings, outputs_of
 from encoderkit.encoders.contract import InputContract
 from encoderkit.encoders.families.heads import HeadDefinition
+from encoderkit.encoders.weights import View
 from encoderkit.errors import CheckpointError, UnsupportedModelError
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -122,6 +123,7 @@ class Body:
         activation: what a head uses where it uses the body's own.
         epsilon: that of a head's LayerNorm; None: the embeddings' own.
         heads: heads in place of the family's for the same task, where the configuration changes them.
+        notices: what the user should know.
     """
 
     blocks: tuple[Block, ...]
@@ -129,6 +131,7 @@ class Body:
     activation: Activation
     epsilon: float | None = None
     heads: tuple[HeadDefinition, ...] = ()
+    notices: tuple[str, ...] = ()
 
     @property
     def hidden_size(self) -> int:
@@ -160,6 +163,8 @@ class Family:
             body without prefix.
         joined: our weight name -> the two of `names` that it is put together from: the left columns, as they
             are, and the right ones, which are stored as rows.
+        views: our weight name, its numbers as placeholders -> how it lies in the tensor that holds it, where
+            that isn't the weight itself.
         dead: patterns of tensors that no output depends on, and why.
         classes: pattern of its class names in config.json's `architectures`.
         signature: patterns that all match some tensor name of this family: with the class name, where
@@ -175,6 +180,7 @@ class Family:
     classes: str
     signature: tuple[str, ...]
     joined: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    views: Mapping[str, View] = field(default_factory=dict)
 
     def may_hold(self, architecture: str, tensors: Collection[str]) -> bool:
         """Whether a checkpoint is of this family by its class name (empty: not said) and its tensor names."""
@@ -184,12 +190,21 @@ class Family:
 
     def checkpoint_names(self, weight: str) -> tuple[str, ...]:
         """The checkpoint's names that may hold our `weight`, without prefix."""
-        numbers = re.findall(r"(?<=\.)\d+(?=\.)", weight)
-        template = weight
-        for placeholder, number in zip(_PLACEHOLDERS, numbers, strict=False):
-            template = template.replace(f".{number}.", f".{placeholder}.", 1)
-        values = dict(zip(_PLACEHOLDERS, numbers, strict=False))
+        template, values = _template(weight)
         return tuple(_filled(name, values) for name in self.names[template])
+
+    def view(self, weight: str) -> View | None:
+        """How our `weight` lies in the tensor that holds it; None: it is that tensor."""
+        return self.views.get(_template(weight)[0])
+
+
+def _template(weight: str) -> tuple[str, dict[str, str]]:
+    """Our name with placeholders for its numbers, and the numbers."""
+    numbers = re.findall(r"(?<=\.)\d+(?=\.)", weight)
+    template = weight
+    for placeholder, number in zip(_PLACEHOLDERS, numbers, strict=False):
+        template = template.replace(f".{number}.", f".{placeholder}.", 1)
+    return template, dict(zip(_PLACEHOLDERS, numbers, strict=False))
 
 
 def _filled(name: str, values: Mapping[str, str]) -> str:
