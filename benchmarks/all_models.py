@@ -27,7 +27,7 @@ import encoderkit
 from benchmarks.harness import CALM_SHARE, RESULTS, machine_record
 from encoderkit.catalog.models import CatalogModel, load_catalog
 from encoderkit.encoders.families import FAMILIES
-from encoderkit.files import write_json
+from encoderkit.files import locked, write_json
 
 RESULT = RESULTS / "all_models.json"
 SCRATCH = Path(__file__).parent / ".work" / "all_models"
@@ -157,7 +157,12 @@ class Failed(Exception):
 def call(module: str, *arguments: str) -> dict[str, Any]:
     """The JSON document that a module of the benchmarks prints."""
     command = [sys.executable, "-W", "ignore", "-m", module, *arguments]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
+    try:
+        finished = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"{module} took more than {PATIENCE_SECONDS} s") from error
     if finished.returncode == KILLED:
         raise Failed(f"{module} was killed, most likely for want of memory")
     if finished.returncode:
@@ -257,8 +262,8 @@ def sizes(artifact: Path) -> dict[str, int]:
 
 def clear() -> None:
     """Leave nothing of a model but the best GEMM's record."""
-    for place in SCRATCH.glob("*"):
-        if place.name != "workdir":
+    for place in SCRATCH.iterdir():
+        if place.is_dir() and place.name != "workdir":
             shutil.rmtree(place)
     shutil.rmtree(SCRATCH / "workdir" / "local", ignore_errors=True)
 
@@ -311,8 +316,14 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Take what is wanted, one after another."""
+    """One at a time on a machine: they share the scratch folder, and would disturb each other."""
     options = arguments()
+    with locked(SCRATCH, on_wait=lambda: print("another one is at work; waiting for it", flush=True)):
+        take_all(options)
+
+
+def take_all(options: argparse.Namespace) -> None:
+    """Take what is wanted, and write each row at once."""
     book = Book.open()
     models = wanted(options, book)
     print(f"{len(models)} of {len(load_catalog().models)} models to take", flush=True)

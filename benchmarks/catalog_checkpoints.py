@@ -201,8 +201,13 @@ def write(model: CatalogModel, folder: Path) -> dict[str, Any]:
     return {
         "parameters": sum(each.numel() for each in built.parameters()),
         "checkpoint_bytes": sum(each.stat().st_size for each in folder.rglob("*") if each.is_file()),
-        "score_deviation": [round(min(deviations), 3), round(max(deviations), 3)],
+        "score_deviation": [rounded(min(deviations)), rounded(max(deviations))],
     }
+
+
+def rounded(value: float) -> float | None:
+    """To three places; None for what isn't finite, which JSON doesn't know."""
+    return round(value, 3) if math.isfinite(value) else None
 
 
 def write_pooling(model: CatalogModel, folder: Path) -> None:
