@@ -111,7 +111,7 @@ class Tokenizer:
 
         Args:
             max_length: tokens that an encoding may have, special ones included; None: any number.
-            truncate: which text of a pair gives tokens up.
+            truncate: which text of a pair gives tokens up. Of a single text it is that one.
 
         Raises:
             InputError: a text can't be encoded, or what must not be cut leaves no room.
@@ -120,11 +120,12 @@ class Tokenizer:
         columns = self._columns(texts, pairs)
         if max_length is None:
             return [Encoding(each) for each in columns]
-        specials = self._specials(max_length, pairs is not None)
+        room = max_length - self._specials(max_length, pairs is not None)
+        which = "longest_first" if pairs is None else truncate
         return [
             Encoding(each)
             if len(each) <= max_length
-            else self._cut(each, max_length - specials, truncate, f"text {number} of {len(texts)}")
+            else self._cut(each, room, which, f"text {number} of {len(texts)}")
             for number, each in enumerate(columns, 1)
         ]
 
@@ -199,12 +200,12 @@ class Tokenizer:
         """The tokens that fit into `room`, for one that has more."""
         ranges = text_range(columns, 0), text_range(columns, 1)
         first, second = (end - begin for begin, end in ranges)
-        if truncate == "longest_first" or not second or not room:
+        if truncate == "longest_first" or not room:
             left = self._split(first, second, room) if second else (room, 0)
+        elif truncate == "only_first":
+            left = _rest(room, second, name), second
         else:
-            left = (room - second, second) if truncate == "only_first" else (first, room - first)
-            if min(left) <= 0:
-                raise _no_room(name, second if truncate == "only_first" else first, room)
+            left = first, _rest(room, first, name)
         cuts = [
             (begin, end - kept) if self._cut_left else (begin + kept, end)
             for (begin, end), kept in zip(ranges, left, strict=True)
@@ -227,6 +228,13 @@ class Tokenizer:
             Encoding(columns, np.concatenate([before, np.arange(begin + low, begin + high), behind]))
             for low, high in parts(end - begin, room, stride, from_right=self._cut_left)
         ]
+
+
+def _rest(room: int, whole: int, name: str) -> int:
+    """What a text that stays whole leaves for the other one."""
+    if room <= whole:
+        raise _no_room(name, whole, room - whole)
+    return room - whole
 
 
 def _no_room(name: str, others: int, room: int) -> InputError:
