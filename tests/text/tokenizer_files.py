@@ -17,50 +17,12 @@ import pytest
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-WORDS = tuple(
-    [
-        "the",
-        "quick",
-        "brown",
-        "fox",
-        "jumps",
-        "over",
-        "lazy",
-        "dogs",
-        "in",
-        "2007,",
-        "2008,",
-        "naïve",
-        "café",
-        "über",
-        "straße",
-        "don't",
-        "it's",
-        "e-mail",
-        "a,b;c",
-        "Привет",
-        "мир",
-        "как",
-        "дела",
-        "今日は良い天気です",
-        "東京大学",
-        "你好世界",
-        "한국어",
-        "문장",
-        "مرحبا",
-        "بالعالم",
-        "שלום",
-        "עולם",
-        "नमस्ते",
-        "दुनिया",
-        "สวัสดีชาวโลก",
-        "ελληνικά",
-        "ქართული",
-        "հայերեն",
-        "tiếng_Việt",
-        "người",
-    ]
+_LINE = (
+    "the quick brown fox jumps over lazy dogs in 2007, 2008, naïve café über straße don't it's e-mail a,b;c "
+    "Привет мир как дела 今日は良い天気です 東京大学 你好世界 한국어 문장 مرحبا بالعالم שלום עולם "
+    "नमस्ते दुनिया สวัสดีชาวโลก ελληνικά ქართული հայերեն tiếng_Việt người"
 )
+WORDS = _LINE.split()
 JAPANESE = (
     "今日は良い天気です。",
     "東京大学で自然言語処理を学ぶ学生",
