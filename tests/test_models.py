@@ -89,6 +89,14 @@ def test_the_list_has_a_line_a_model(encoderkit: Run) -> None:
     assert all(model.id in finished.out for model in MODELS)
 
 
+def test_a_narrow_screen_breaks_no_id(encoderkit: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the facts share a column, and an id can still be pasted."""
+    monkeypatch.setenv("COLUMNS", "80")
+    out = encoderkit("models --search japanese").out
+    assert "kit-nlp/bert-base-japanese-sentiment-cyberbullying" in out
+    assert "bert, 110.6 M, fill-mask, ja" in out
+
+
 def test_figures_of_another_task_are_said_to_be_so(encoderkit: Run) -> None:
     """Where nothing was published for the model's own task, the task is named."""
     finished = encoderkit("models --search distilbert-base-uncased")

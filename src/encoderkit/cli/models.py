@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,8 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+# Columns from which on a table of the list isn't torn.
+_WIDE = 140
 _WAYS = {"built in": "yes", "via torch": "--via torch", "remote code": "no"}
 
 
@@ -20,7 +23,10 @@ def models(
     ] = None,
     search: Annotated[
         list[str] | None,
-        typer.Option(help="Words that an id, a family, a task or a language contains; all have to match."),
+        typer.Option(
+            metavar="WORDS",
+            help="Words that an id, a family, a task or a language contains; all have to match.",
+        ),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")] = False,
 ) -> None:
@@ -34,26 +40,32 @@ def models(
 
 
 def _listed(envelope: dict[str, Any]) -> Iterable[Table]:
-    """A line a model, with the best of what was published for one task."""
+    """A line a model, with the best of what was published for one task; its facts in one column if narrow."""
     from rich.table import Table
     from rich.text import Text
 
     rows = envelope["result"]["models"]
     title = Text(f"{len(rows)} model{'' if len(rows) == 1 else 's'}", style="bold")
     table = Table(title=title, title_justify="left", box=None, header_style="bold")
-    table.add_column("id", overflow="fold")
-    table.add_column("family", no_wrap=True)
-    table.add_column("parameters", justify="right", no_wrap=True)
-    table.add_column("task")
-    table.add_column("languages")
-    table.add_column("runs here", no_wrap=True)
-    table.add_column("published: best", justify="right")
-    for row in rows:
-        figures = _best(row)
-        size = f"{row['parameters_millions']:.1f} M"
-        cells = (row["id"], row["family"], size, row["task"], " ".join(row["languages"]), _WAYS[row["way"]])
-        table.add_row(*(Text(cell) for cell in (*cells, figures)))
+    # An id is there to be pasted: it is never broken in two.
+    table.add_column("id", no_wrap=True, overflow="fold")
+    names = ("family", "parameters", "task", "languages", "runs here", "published: best")
+    if shutil.get_terminal_size((_WIDE, 0)).columns < _WIDE:
+        table.add_column(", ".join(names), overflow="fold")
+        for row in rows:
+            table.add_row(Text(row["id"]), Text(", ".join(_cells(row))))
+    else:
+        for name in names:
+            numbers = name in ("parameters", "published: best")
+            table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in (row["id"], *_cells(row))))
     yield table
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    size = f"{row['parameters_millions']:.1f} M"
+    return row["family"], size, row["task"], " ".join(row["languages"]), _WAYS[row["way"]], _best(row)
 
 
 def _best(row: dict[str, Any]) -> str:
