@@ -119,8 +119,8 @@ def wordpiece(*special: str, lower: bool = True) -> str:
     first = special or ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
     trainer = trainers.WordPieceTrainer(vocab_size=500, special_tokens=list(first), show_progress=False)
     tokenizer.train_from_iterator(corpus(), trainer)
-    vocabulary = tokenizer.get_vocab()
-    return "\n".join(sorted(vocabulary, key=lambda token: vocabulary[token])) + "\n"
+    # The library numbers tokens anew in each run.
+    return "\n".join([*first, *sorted(set(tokenizer.get_vocab()) - set(first))]) + "\n"
 
 
 @functools.cache
@@ -257,7 +257,7 @@ _MASK = {"content": "<mask>", "single_word": False, "lstrip": True, "rstrip": Fa
 
 
 def _bert(lower: bool = True) -> Callable[[], Mapping[str, str]]:
-    return lambda: {"vocab.txt": wordpiece(lower=lower)}
+    return lambda: {"vocab.txt": wordpiece() if lower else wordpiece(lower=False)}
 
 
 def _added() -> Mapping[str, str]:

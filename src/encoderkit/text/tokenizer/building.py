@@ -57,12 +57,11 @@ def class_by_files(files: Files, settings: Settings) -> str | None:
         return all(name in files for name in names)
 
     name = declared_class(settings)
-    if name in FAIRSEQ_CLASSES and has(*CODES):
-        return name
+    if has(*CODES):
+        return name if name in FAIRSEQ_CLASSES else "BertweetTokenizer"
     if name is not None and name in CLASSES and CLASSES[name].fits(files):
         return name
     for needed, of_files in (
-        (CODES, "BertweetTokenizer"),
         (VOCABULARY, "BertTokenizer"),
         (MERGES, "RobertaTokenizer"),
         (("sentencepiece.bpe.model",), "XLMRobertaTokenizer"),

@@ -87,7 +87,9 @@ def read_settings(
     merged = dict(options)
     added = _declared_tokens(options)
     if added is None:
-        merged |= read_object(files.get("special_tokens_map.json"))
+        further = read_object(files.get("special_tokens_map.json"))
+        # Of the tokens without names, those of tokenizer_config.json count; of the others those of the map.
+        merged |= further | {"extra_special_tokens": _extra(options) or _extra(further)}
         added = _legacy_tokens(files.get("added_tokens.json"), merged) | dict(file_tokens or {})
     by_content = {token.content: token for token in added.values()}
     named = {
@@ -158,16 +160,18 @@ def _legacy_tokens(path: Path | None, merged: Mapping[str, Any]) -> dict[int, Ad
 
 
 def _extra_tokens(merged: Mapping[str, Any]) -> Iterator[AddedToken | str]:
-    extra = merged.get("extra_special_tokens") or merged.get("additional_special_tokens") or ()
-    for value in extra.values() if isinstance(extra, Mapping) else extra:
-        token = _token(value, "additional_special_tokens")
+    """Special tokens beyond the usual ones: those with a name of the model's own, then those without."""
+    extra = _extra(merged)
+    named = {key: value for key, value in merged.items() if key.endswith("_token") and isinstance(value, str)}
+    own = [value for key, value in named.items() if key.removesuffix("_token") not in NAMES]
+    for value in (*own, *(extra.values() if isinstance(extra, Mapping) else extra)):
+        token = _token(value, "extra_special_tokens")
         if token is not None:
             yield token
-    for key, value in merged.items():
-        if key.endswith("_token") and key.removesuffix("_token") not in NAMES:
-            token = value if isinstance(value, str) else None
-            if token is not None:
-                yield token
+
+
+def _extra(options: Mapping[str, Any]) -> Any:
+    return options.get("extra_special_tokens") or options.get("additional_special_tokens") or ()
 
 
 def _token(value: Any, where: str) -> AddedToken | str | None:
