@@ -12,6 +12,7 @@ import numpy.typing as npt
 from encoderkit.errors import OptionError
 from encoderkit.lazy import Entry
 from encoderkit.results.machine import Machine
+from encoderkit.results.memory import give_back_memory
 from encoderkit.runtimes.protocol import Graph, Runtime
 from encoderkit.spec import ExecutionPlan
 
@@ -81,6 +82,7 @@ def compile_graph(name: str, graph: Graph, plan: ExecutionPlan, *, cache: Path |
     """
     check_runtime(name)
     runtime: Runtime = RUNTIMES[name].load()(graph, plan, cache=cache)
+    give_back_memory()
     return runtime
 
 

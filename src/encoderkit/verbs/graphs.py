@@ -21,6 +21,7 @@ from encoderkit.emitters.onnx.write import (
 from encoderkit.errors import ArtifactError
 from encoderkit.events import Listener, Notice, Stage
 from encoderkit.files import require_space
+from encoderkit.results.memory import give_back_memory
 from encoderkit.runtimes.protocol import Graph
 from encoderkit.verbs.prepare import Prepared
 
@@ -121,6 +122,7 @@ def _write(
         path = artifact.folder / writer.stored_name(f"{name}.onnx")
         check_file(path)
         notices += prepared.origin.verify(path, request)
+        give_back_memory()
         record = _record(prepared, request, key, draft, writer, data_file, tuple(notices))
         writer.add_graph(record)
         writer.commit()
