@@ -59,7 +59,7 @@ def _one_model(positional: str | None, named: str | None) -> str:
     if not model:
         raise OptionError(
             "no model is given, expected one",
-            hint="Name one: `demo`, a checkpoint folder, or a Hugging Face id",
+            hint="Name one with -m: `demo`, a checkpoint folder, or a Hugging Face id",
         )
     return model
 
@@ -67,7 +67,7 @@ def _one_model(positional: str | None, named: str | None) -> str:
 def _parameter(field: dataclasses.Field[Any], annotation: Any) -> inspect.Parameter:
     if not field.metadata["flags"]:
         texts = typer.Argument(
-            metavar=f"[{field.metadata['metavar']}]...", help=field.metadata["help"], show_default=False
+            metavar=field.metadata["metavar"], help=field.metadata["help"], show_default=False
         )
         return _make(field.name, Annotated[list[str] | None, texts], None)
     required = field.default is dataclasses.MISSING

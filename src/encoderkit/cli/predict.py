@@ -64,19 +64,8 @@ def _rows(envelope: dict[str, Any]) -> Iterable[tuple[str, str]]:
     failed = f", {result['failed']} failed" if result["failed"] else ""
     cut = f", {result['truncated']} truncated" if result["truncated"] else ""
     yield "items", f"{result['items']}{resumed}{failed}{cut}"
-    yield (
-        "speed",
-        f"{result['items_per_second']:,.1f} items/s, {result['tokens_per_second']:,.0f} tokens/s, "
-        f"{result['seconds']:.2f} s",
-    )
-    yield (
-        "work",
-        f"{result['sequences']} sequences, {result['tokens']:,} tokens in {result['executions']} executions, "
-        f"{result['padding_share']:.1%} of the computed tokens were padding",
-    )
-    times = result["mean_times"]
-    stages = ("tokenize", "queue", "infer", "decode")
-    yield "an item", ", ".join(f"{stage} {times[f'{stage}_ms']:.2f} ms" for stage in stages)
+    if result["items"]:
+        yield from _work_rows(result)
     if "compared" in result:
         compared = result["compared"]
         yield "against fp32", f"{compared['agreeing']} of {compared['items']} answers agree"
@@ -88,3 +77,25 @@ def _rows(envelope: dict[str, Any]) -> Iterable[tuple[str, str]]:
         )
     if result["output"]:
         yield "output", result["output"]
+
+
+def _work_rows(result: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    """What was done for the items, and how fast."""
+    yield (
+        "speed",
+        f"{result['items_per_second']:,.1f} items/s, {result['tokens_per_second']:,.0f} tokens/s, "
+        f"{result['seconds']:.2f} s",
+    )
+    yield (
+        "work",
+        f"{_count(result['sequences'], 'sequence')}, {_count(result['tokens'], 'token')} in "
+        f"{_count(result['executions'], 'execution')}, "
+        f"{result['padding_share']:.1%} of the computed tokens were padding",
+    )
+    times = result["mean_times"]
+    stages = ("tokenize", "queue", "infer", "decode")
+    yield "an item", ", ".join(f"{stage} {times[f'{stage}_ms']:.2f} ms" for stage in stages)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -151,6 +151,7 @@ def _given(job: PredictJob) -> list[Record]:
 def _records(job: PredictJob, predictor: Predictor) -> Iterator[Record | BadRecord]:
     given = _given(job)
     if given:
+        _require_fields(given[0], job, predictor)
         return iter(given)
     if job.data is None and sys.stdin.isatty():
         raise OptionError(
@@ -160,6 +161,21 @@ def _records(job: PredictJob, predictor: Predictor) -> Iterator[Record | BadReco
     source = sys.stdin if job.data is None or job.data == STDIN else job.data
     columns, optional = _columns(job.columns), predictor.optional_fields
     return open_records(source, predictor.fields, optional=optional, columns=columns)
+
+
+def _require_fields(given: Record, job: PredictJob, predictor: Predictor) -> None:
+    """Refuse a command line that lacks what the task needs.
+
+    Raises:
+        OptionError: names the flags.
+    """
+    missing = [name for name in predictor.fields if name not in given.values]
+    if missing:
+        flags = [f"--{name.replace('_', '-')}" for name in missing if hasattr(job, name)]
+        raise OptionError(
+            f"there is no {' and no '.join(missing)}, which {predictor.task} needs",
+            hint=f"Add {' and '.join(flags)}, or name a file with --data",
+        )
 
 
 def _columns(text: str | None) -> dict[str, str]:
