@@ -20,6 +20,7 @@ from encoderkit.encoders.blocks import (
     AttentionInputs,
     Block,
     Bottleneck,
+    Convolution,
     Dense,
     Embeddings,
     FeedForward,
@@ -38,6 +39,7 @@ from encoderkit.encoders.blocks import (
 from encoderkit.encoders.contract import InputContract
 from encoderkit.encoders.expand import EXPANSIONS
 from encoderkit.encoders.load import Encoder, Pooling
+from encoderkit.encoders.positions import Disentangled, Positions, RelativeBuckets, Rotary
 from encoderkit.encoders.spec import EncoderSpec, Head
 from encoderkit.errors import ArtifactError, OptionError
 from encoderkit.spec import TASKS, Task
@@ -51,15 +53,36 @@ names = st.text("abcxyz.0123456789-", min_size=1, max_size=20)
 epsilons = st.floats(1e-12, 1e-3)
 activations = st.sampled_from(get_args(Activation))
 norms = st.sampled_from(get_args(NormKind))
+positions: st.SearchStrategy[Positions] = st.one_of(
+    st.builds(RelativeBuckets, table=names, rows=sizes, buckets=sizes, max_distance=sizes),
+    st.builds(
+        Disentangled,
+        table=names,
+        span=sizes,
+        buckets=sizes,
+        max_distance=sizes,
+        norm=st.none() | names,
+        content_to_position=st.booleans(),
+        position_to_content=st.booleans(),
+        shared=st.booleans(),
+    ),
+    st.builds(Rotary, theta=st.floats(1.0, 1e6)),
+)
 attentions = st.builds(
     SelfAttention,
     name=names,
     hidden_size=sizes,
     heads=sizes,
     epsilon=epsilons,
-    norm=norms,
+    norm=st.none() | norms,
     shared=st.none() | names,
     value_inputs=st.none() | sizes,
+    inner_size=st.none() | sizes,
+    pre_norm=st.booleans(),
+    bias=st.booleans(),
+    scale=st.none() | epsilons,
+    positions=st.none() | positions,
+    window=st.none() | sizes,
 )
 feed_forwards = st.builds(
     FeedForward,
@@ -68,8 +91,11 @@ feed_forwards = st.builds(
     inner_size=sizes,
     activation=activations,
     epsilon=epsilons,
-    norm=norms,
+    norm=st.none() | norms,
     shared=st.none() | names,
+    pre_norm=st.booleans(),
+    bias=st.booleans(),
+    gated=st.booleans(),
 )
 blocks: st.SearchStrategy[Block] = st.one_of(
     st.builds(
@@ -82,7 +108,7 @@ blocks: st.SearchStrategy[Block] = st.one_of(
         padding_id=sizes,
         segment_rows=sizes,
         epsilon=epsilons,
-        norm=norms,
+        norm=st.none() | norms,
         token_size=st.none() | sizes,
         trigrams=st.booleans(),
     ),
@@ -99,6 +125,7 @@ blocks: st.SearchStrategy[Block] = st.one_of(
         epsilon=epsilons,
         norm=norms,
     ),
+    st.builds(Convolution, name=names, hidden_size=sizes, activation=activations, epsilon=epsilons),
     st.builds(FirstToken),
     st.builds(
         Dense,
@@ -109,8 +136,15 @@ blocks: st.SearchStrategy[Block] = st.one_of(
         bias=st.booleans(),
         per_token=st.booleans(),
     ),
-    st.builds(LayerNorm, name=names, size=sizes, epsilon=epsilons),
-    st.builds(VocabularyDecoder, name=names, table=names, vocab_size=sizes, hidden_size=sizes),
+    st.builds(LayerNorm, name=names, size=sizes, epsilon=epsilons, norm=norms),
+    st.builds(
+        VocabularyDecoder,
+        name=names,
+        table=names,
+        vocab_size=sizes,
+        hidden_size=sizes,
+        bias=st.booleans(),
+    ),
     st.builds(Pool, modes=st.lists(st.sampled_from(get_args(PoolMode)), min_size=1).map(tuple)),
     st.builds(Normalize),
 )
