@@ -3,8 +3,10 @@ the other file of the door to both. No code of a checkpoint is ever run."""
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stderr
 from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
@@ -143,7 +145,8 @@ class TorchModel:
         example = self._example(batch or TRACED_BATCH, sequence or min(TRACED_SEQUENCE, longest))
         free = {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate((batch, sequence)) if size is None}
         try:
-            with quiet(), torch.no_grad():
+            # A trace that breaks is printed to stderr.
+            with quiet(), redirect_stderr(io.StringIO()), torch.no_grad():
                 program = torch.onnx.export(
                     self._outputs,
                     tuple(example),
@@ -327,7 +330,7 @@ def _not_written(model: Any, error: BaseException, *, dynamic: bool) -> EmitErro
             f"{what} for any batch and length: {_reason(error)}",
             hint="One shape may go: encoderkit export with --via torch, --batch-size and --seq-length",
         )
-    return EmitError(f"{what}: {_reason(error)}", hint="Such a model can't be used")
+    return EmitError(f"{what}: {_reason(error)}", hint=f"torch {torch.__version__} can't; another may")
 
 
 def _reason(error: BaseException) -> str:

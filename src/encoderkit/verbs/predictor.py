@@ -212,7 +212,9 @@ def _make_ready(options: PredictOptions, compare: bool, listen: Listener) -> _Re
         known = _known(options, model)
         task = make_task(name, known, options)
         request = GraphRequest(
-            task=task.graph_task, precision=options.precision, opset=options.opset or DEFAULT_OPSET
+            task=task.graph_task,
+            precision=options.precision,
+            opset=options.opset or model.origin.default_opset,
         )
         external = options.external_data
         stored = ensure_graph(model, request, listen, external=external, force=options.force)
