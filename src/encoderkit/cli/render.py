@@ -18,6 +18,7 @@ from encoderkit.events import Progress as Advance
 
 _STYLES = {"info": "dim", "warning": "yellow", "alarm": "bold red"}
 _PIPE_WIDTH = 240
+_NARROW = 72
 RANDOM_HEAD = Text("random: good for speed, never for answers", style="bold red")
 Tables = Callable[[dict[str, Any]], Iterable[Table]]
 
@@ -92,7 +93,14 @@ def _facts_line(facts: Facts) -> str:
 
 def two_columns(title: str, rows: Iterable[tuple[str, str | Text]]) -> Table:
     """A table of names and values. Long values (paths) wrap, none is cut; brackets in them are no markup."""
-    table = Table(title=Text(title, style="bold"), title_justify="left", show_header=False, box=None)
+    table = Table(
+        title=Text(title, style="bold"),
+        title_justify="left",
+        show_header=False,
+        box=None,
+        # A title is as wide as its table at most, and is broken beyond that.
+        min_width=min(len(title), _NARROW),
+    )
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
