@@ -164,7 +164,7 @@ def _near_positions(
 
 def _turns(ops: Ops[T], positions: Rotary, head_size: int, inputs: Inputs[T]) -> tuple[T, T]:
     """Cosine and sine of every position and channel, (sequence, head_size) each."""
-    scope = f"rotary_{positions.theta:g}"
+    scope = f"rotary_{positions.theta}"
 
     def make(values: int) -> T:
         with ops.scope(scope):
