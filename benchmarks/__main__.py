@@ -8,7 +8,7 @@ import sys
 from benchmarks.harness import quick_parser
 
 # all_models.py takes hours, and is started by itself.
-SCRIPTS = ("canary_check", "import_time", "export_time", "objectives", "run_vs_peers")
+SCRIPTS = ("canary_check", "import_time", "export_time", "objectives", "run_vs_peers", "real_text")
 
 
 def main() -> None:

@@ -3,16 +3,18 @@
 Speeds on a shared machine swing within a second, so no absolute figure is worth much. What is compared runs
 in turn, in a new order every round, each sample between two readings of a canary (a small float32 GEMM on
 all threads, in cache, bound by arithmetic alone). A sample is kept only if both readings reach 90 % of the
-canary's own best; ratios are taken within a round, between samples that were both kept.
+canary's own best and, for long samples, if other processes left the cores alone; ratios are taken within a
+round, between samples that were both kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +31,11 @@ CALM_SHARE = 0.90
 # OpenBLAS's and OpenMP's threads go on spinning for some 30 ms after their last work: a pause between a
 # canary and a sample keeps each out of the other's time.
 SETTLE_SECONDS = 0.05
+STAT = Path("/proc/stat")
+TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+# Where processes of ours take long samples, a canary at both ends says little: the part of all cores that
+# other processes took meanwhile may be this much.
+OTHERS_SHARE = 0.05
 
 
 class Canary:
@@ -59,7 +66,11 @@ class Canary:
 
 @dataclass
 class Sample:
-    """One sample: what a candidate measured (its own unit), and the canary before and after."""
+    """One sample: what a candidate measured (its own unit), and the canary before and after.
+
+    Attributes:
+        others: the part of all cores that other processes took meanwhile, where that was watched.
+    """
 
     candidate: str
     round: int
@@ -67,6 +78,7 @@ class Sample:
     before: float
     after: float
     kept: bool = True
+    others: float | None = None
 
 
 @dataclass
@@ -130,6 +142,8 @@ def compare(
     wanted: int = 12,
     seconds: float = 120.0,
     seed: int = 0,
+    own_seconds: Callable[[], float] | None = None,
+    earlier: Sequence[Sample] = (),
 ) -> Comparison:
     """Sample the candidates in turn.
 
@@ -137,19 +151,25 @@ def compare(
         candidates: name -> a function that takes one sample and gives its value, in `unit`.
         wanted: stop once every candidate has so many kept samples ...
         seconds: ... or after so many seconds, whatever was kept by then.
+        own_seconds: processor seconds that our processes have used so far; given, a sample is kept only if
+            other processes took no more than OTHERS_SHARE of the cores.
+        earlier: samples of an earlier run, to go on from.
     """
-    generator = random.Random(seed)
-    comparison = Comparison(unit=unit, best_canary=canary.best)
-    started, turn = time.perf_counter(), 0
+    turn = max((each.round + 1 for each in earlier), default=0)
+    generator = random.Random(seed + turn)
+    comparison = Comparison(unit=unit, best_canary=canary.best, samples=list(earlier))
+    started = time.perf_counter()
     while time.perf_counter() - started < seconds:
         names = list(candidates)
         generator.shuffle(names)
         for name in names:
             before = canary.read()
             time.sleep(SETTLE_SECONDS)
+            others = Others(own_seconds)
             value = candidates[name]()
+            share = others.share()
             time.sleep(SETTLE_SECONDS)
-            comparison.samples.append(Sample(name, turn, value, before, canary.read()))
+            comparison.samples.append(Sample(name, turn, value, before, canary.read(), others=share))
         turn += 1
         judge(comparison, canary)
         if min(len(comparison.values(name)) for name in candidates) >= wanted:
@@ -164,7 +184,32 @@ def judge(comparison: Comparison, canary: Canary) -> None:
     """
     comparison.best_canary = canary.best
     for each in comparison.samples:
-        each.kept = min(each.before, each.after) >= CALM_SHARE * canary.best
+        calm = min(each.before, each.after) >= CALM_SHARE * canary.best
+        each.kept = calm and (each.others is None or each.others <= OTHERS_SHARE)
+
+
+class Others:
+    """The part of all cores that processes other than ours take from now on; Linux tells."""
+
+    def __init__(self, own_seconds: Callable[[], float] | None) -> None:
+        self._own_seconds = own_seconds if STAT.is_file() else None
+        self._begun = self._read()
+
+    def share(self) -> float | None:
+        """From the making of this object until now; None where it can't be told."""
+        return None if self._own_seconds is None else self._share(self._read())
+
+    def _share(self, ended: tuple[float, float]) -> float:
+        capacity, others = (after - before for after, before in zip(ended, self._begun, strict=True))
+        return max(0.0, others / capacity) if capacity else 0.0
+
+    def _read(self) -> tuple[float, float]:
+        """Seconds that all cores could have worked, and that they worked for others."""
+        if self._own_seconds is None:
+            return 0.0, 0.0
+        ticks = [int(word) for word in STAT.read_text().split("\n", 1)[0].split()[1:9]]
+        busy = sum(ticks) - ticks[3] - ticks[4]
+        return sum(ticks) / TICKS, busy / TICKS - self._own_seconds()
 
 
 def machine_record() -> dict[str, Any]:
