@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from encoderkit.errors import OptionError
 from encoderkit.spec import (
@@ -53,17 +55,42 @@ def argument(metavar: str, *, help: str) -> Any:
     )
 
 
-def check_ranges(options: Any) -> None:
-    """Refuse a number below its field's smallest one.
+def check_values(options: Any) -> None:
+    """Refuse what a field can't hold: another type, a word that isn't one of its choices, a number below its
+    smallest one or none at all (NaN). The command line has seen to types and words, Python hasn't.
 
     Raises:
         OptionError: names the flag, what was given and what is allowed.
     """
+    hints = get_type_hints(type(options))
     for field in dataclasses.fields(options):
-        low, value = field.metadata.get("low"), getattr(options, field.name)
-        if low is not None and value is not None and value < low:
-            flag = field.metadata["flags"][0]
-            raise OptionError(f"{flag} is {value}, but has to be at least {low}")
+        low, value = field.metadata["low"], getattr(options, field.name)
+        name = (*field.metadata["flags"], field.name)[0]
+        if value is None and type(None) in get_args(hints[field.name]):
+            continue
+        _check_kind(name, value, hints[field.name])
+        if isinstance(value, float) and math.isnan(value):
+            raise OptionError(f"{name} is {value}, expected a number")
+        if low is not None and value < low:
+            raise OptionError(f"{name} is {value}, but has to be at least {low}")
+
+
+def _check_kind(name: str, value: Any, hint: Any) -> None:
+    kinds = [each for each in get_args(hint) if each is not type(None)] or [hint]
+    kind = hint if get_origin(hint) in (Literal, tuple) else kinds[0]
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        if value not in choices:
+            near = get_close_matches(str(value), choices, n=1)
+            raise OptionError(
+                f"{name} is {value!r}, expected one of {', '.join(choices)}",
+                hint=f"Did you mean {near[0]}?" if near else None,
+            )
+        return
+    expected = get_origin(kind) or kind
+    fits = isinstance(value, (int, float) if expected is float else expected)
+    if not fits or (isinstance(value, bool) and expected is not bool):
+        raise OptionError(f"{name} is {value!r} ({type(value).__name__}), expected {expected.__name__}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +140,7 @@ class ModelOptions:
     force: bool = option("--force", default=False, help="Make everything anew, even what is up to date.")
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_values(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +266,7 @@ class PredictOptions(ModelOptions):
         low=0,
         help="Tokens that consecutive windows of a long text share. Not given: 128, or a quarter of a "
         "shorter window.",
+        tasks=("question-answering", "token-classification", "feature-extraction", "sentence-similarity"),
     )
     n_best: int = option(
         "--n-best",

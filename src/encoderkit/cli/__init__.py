@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 # What a shell expects of a command that Ctrl-C ended: 128 and the signal's number.
@@ -10,6 +11,10 @@ INTERRUPTED = 130
 
 def main() -> None:
     """The `encoderkit` command."""
+    for stream in (sys.stdout, sys.stderr):
+        # A character that a terminal or a pipe has no code for is spelt out; None: the caller closed it.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         from encoderkit.cli.app import run_app
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import typer
@@ -13,6 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
+from encoderkit.errors import StorageError
 from encoderkit.events import Event, Facts, Notice, Stage
 from encoderkit.events import Progress as Advance
 
@@ -65,21 +68,49 @@ class Screen:
 
     def tell(self, line: str) -> None:
         """Print a line of the result while the work goes on. On a terminal the lines show the progress."""
-        if sys.stdout.isatty():
+        if sys.stdout is not None and sys.stdout.isatty():
             self._progress.stop()
-        typer.echo(line)
+        with _printing():
+            typer.echo(line)
 
     def show(self, envelope: dict[str, Any], tables: Tables) -> None:
         """Print the result."""
-        if self._as_json:
-            print(json.dumps(envelope, indent=2, ensure_ascii=False))
+        if sys.stdout is None:
             return
-        console = Console()
-        if not console.is_terminal:
-            # Nobody reads a pipe by its width, and a path that is broken in two is of no use.
-            console = Console(width=_PIPE_WIDTH)
-        for table in tables(envelope):
-            console.print(table)
+        with _printing():
+            if self._as_json:
+                unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+                print(json.dumps(envelope, indent=2, ensure_ascii=not unicode))
+                return
+            console = Console()
+            if not console.is_terminal:
+                # Nobody reads a pipe by its width, and a path that is broken in two is of no use.
+                console = Console(width=_PIPE_WIDTH)
+            for table in tables(envelope):
+                console.print(table)
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Turn what keeps stdout from being written into an error of ours; a reader who has left is none.
+
+    Raises:
+        StorageError: says why.
+    """
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What is still held back can't be written either, and Python would tell so at its end.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        why = error.strerror or str(error)
+        raise StorageError(
+            f"stdout can't be written: {why}", hint="Free some space, or print somewhere else"
+        ) from error
 
 
 def _amount(event: Advance) -> str:

@@ -12,7 +12,16 @@ from encoderkit.errors import InputError, OptionError
 from encoderkit.options import PredictOptions
 from encoderkit.spec import Task, TextTaskName
 from encoderkit.tasks.fitting import encode_fitting, window_stride
-from encoderkit.tasks.task import Encoded, FloatArray, Given, Model, Outputs, read_fields, require_words
+from encoderkit.tasks.task import (
+    Encoded,
+    FloatArray,
+    Given,
+    Model,
+    Outputs,
+    read_fields,
+    require_numbers,
+    require_words,
+)
 from encoderkit.text.tokenizer import Encoding
 
 # Numbers of a vector that a table shows.
@@ -81,6 +90,7 @@ class SentenceVectors:
     def vector(self, sequences: Sequence[Encoding], outputs: Sequence[Outputs]) -> FloatArray:
         """(size,) float32: the sequence's vector, or the mean of the windows' by their tokens."""
         vectors = [each["sentence_embedding"] for each in outputs]
+        require_numbers(np.stack(vectors))
         if len(vectors) == 1:
             # A copy: the outputs are a view into the whole batch's.
             return np.array(vectors[0])
@@ -131,7 +141,9 @@ class FeatureExtraction:
     def decode(self, encoded: Encoded[None], outputs: Sequence[Outputs]) -> Vectors:
         """The vectors; see the protocol."""
         if self._of_tokens:
-            return Vectors(values=np.array(outputs[0]["last_hidden_state"]))
+            values = np.array(outputs[0]["last_hidden_state"])
+            require_numbers(values)
+            return Vectors(values=values)
         return Vectors(values=self._vectors.vector(encoded.sequences, outputs))
 
 

@@ -12,7 +12,16 @@ from encoderkit.errors import InputError, OptionError
 from encoderkit.options import PredictOptions
 from encoderkit.spec import Task, TextTaskName
 from encoderkit.tasks.fitting import encode_fitting, refuse_windows
-from encoderkit.tasks.task import Encoded, FloatArray, Given, Model, Outputs, read_fields, require_words
+from encoderkit.tasks.task import (
+    Encoded,
+    FloatArray,
+    Given,
+    Model,
+    Outputs,
+    read_fields,
+    require_numbers,
+    require_words,
+)
 from encoderkit.tasks.text_classification import softmax
 from encoderkit.text.tokenizer import Encoding
 
@@ -106,7 +115,10 @@ class FillMask:
         text = read_fields(record, self.fields)["text"]
         require_words(text, "text")
         if self._mask not in text:
-            raise InputError(f"the text has no {self._mask}, which is what this model writes a mask as")
+            raise InputError(
+                f"the text has no {self._mask}, which is what this model writes a mask as",
+                hint=f"Put {self._mask} where a word is to be found",
+            )
         return text
 
     def encode(self, items: Sequence[str]) -> list[Encoded[str] | InputError]:
@@ -129,6 +141,7 @@ class FillMask:
         """The likeliest tokens of every mask; see the protocol."""
         places = np.flatnonzero(encoded.sequences[0].ids == self._mask_id)
         probabilities = softmax(outputs[0]["logits"][places])
+        require_numbers(probabilities)
         return Fillings(
             source=encoded.state,
             mask=self._mask,

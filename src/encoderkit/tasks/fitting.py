@@ -58,6 +58,11 @@ def window_stride(model: Model, options: PredictOptions, *, specials: int) -> in
         OptionError: it leaves no room for a window to get on.
     """
     room = model.max_length - specials
+    if room < 1:
+        raise OptionError(
+            f"--max-length is {model.max_length}, which the {specials} special tokens of a window fill",
+            hint=f"Use --max-length {specials + 1} or more",
+        )
     stride = min(DEFAULT_STRIDE, room // 4) if options.stride is None else options.stride
     if stride >= room:
         raise OptionError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +22,14 @@ from encoderkit.tasks.task import (
     Outputs,
     read_fields,
     require_characters,
+    require_numbers,
     require_words,
 )
 from encoderkit.tasks.text_classification import SCORES, score_function
+
+# Characters of a document that a table shows.
+SHOWN = 40
+_EXAMPLE = 'Write {"query": "...", "documents": ["...", "..."]}, in .jsonl one to a line'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +61,10 @@ class Ranking:
 
     def text(self) -> str:
         """Scores and the beginnings of the documents in one line."""
-        return "  ".join(f"{each.score:.4f} [{each.index}] {each.document[:40]}" for each in self.documents)
+        return "  ".join(
+            f"{each.score:.4f} [{each.index}] {' '.join(each.document.split())[:SHOWN]}"
+            for each in self.documents
+        )
 
     def agrees(self, other: Ranking) -> bool:
         """Whether the documents come in the same order."""
@@ -98,19 +108,18 @@ class Rerank:
 
     def item(self, record: Given) -> Query:
         """Query and documents; see the protocol."""
-        if not isinstance(record, Mapping):
-            if isinstance(record, str) or len(record) != 2:
-                raise InputError("an item of reranking needs a query and a list of documents")
+        if isinstance(record, list | tuple) and len(record) == 2:
             record = dict(zip(self.fields, record, strict=True))
-        query, documents = read_fields(record, ("query",))["query"], record.get("documents")
+        if not isinstance(record, Mapping):
+            raise InputError("an item of reranking is a query and a list of documents", hint=_EXAMPLE)
+        query = read_fields(record, ("query",))["query"]
         require_words(query, "query")
-        if not isinstance(documents, list | tuple) or not documents:
-            raise InputError("an item of reranking needs documents, a list of texts")
+        documents = _listed(record.get("documents"))
         for number, document in enumerate(documents):
             if not isinstance(document, str):
                 raise InputError(f"document {number} is {type(document).__name__}, expected text")
-            require_words(document, f"document {number}")
-            require_characters(document, f"document {number}")
+            require_words(document, f"text of document {number}")
+            require_characters(document, f"text of document {number}")
         return Query(query=query, documents=tuple(documents))
 
     def encode(self, items: Sequence[Query]) -> list[Encoded[Query] | InputError]:
@@ -141,6 +150,7 @@ class Rerank:
         else:
             query, *vectors = (each["sentence_embedding"] for each in outputs)
             scores = [cosine(query, each) for each in vectors]
+        require_numbers(np.array(scores, dtype=np.float32))
         order = np.argsort(-np.array(scores), kind="stable")[: self._options.top_k]
         documents = encoded.state.documents
         return Ranking(
@@ -148,3 +158,18 @@ class Rerank:
                 Ranked(index=int(each), document=documents[each], score=scores[each]) for each in order
             )
         )
+
+
+def _listed(documents: Any) -> Sequence[Any]:
+    """The documents of an item; tables hold a list as JSON.
+
+    Raises:
+        InputError: they are no list, or there are none.
+    """
+    if isinstance(documents, str) and documents.lstrip().startswith("["):
+        with suppress(ValueError):
+            documents = json.loads(documents)
+    if isinstance(documents, list | tuple) and documents:
+        return documents
+    found = "an empty list" if isinstance(documents, list | tuple) else type(documents).__name__
+    raise InputError(f"the documents of an item are {found}, expected a list of texts", hint=_EXAMPLE)

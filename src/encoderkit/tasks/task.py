@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from encoderkit.encoders.contract import InputContract
-from encoderkit.errors import InputError
+from encoderkit.errors import InputError, RuntimeFailure
 from encoderkit.options import PredictOptions
 from encoderkit.spec import Task, TextTaskName
 from encoderkit.text.tokenizer import Encoding, Tokenizer
@@ -123,24 +123,52 @@ def read_fields(record: Given, fields: tuple[str, ...], *, optional: tuple[str, 
     Raises:
         InputError: a field is missing, or is no text that can be encoded.
     """
-    names = (*fields, *optional)
-    if isinstance(record, str):
-        values: dict[str, Any] = {names[0]: record}
-    elif isinstance(record, Mapping):
-        values = {name: record[name] for name in names if record.get(name) is not None}
-    else:
-        values = dict(zip(names, record, strict=False))
-        if len(record) > len(names):
-            raise InputError(f"an item has {len(record)} parts, expected {' and '.join(names)}")
+    values = _by_name(record, (*fields, *optional))
     missing = [name for name in fields if name not in values]
     if missing:
-        found = ", ".join(map(str, record)) if isinstance(record, Mapping) else f"{len(values)} parts"
-        raise InputError(f"an item lacks {' and '.join(missing)}; it has {found or 'nothing'}")
+        there = (
+            [str(name) for name in record if record[name] is not None]
+            if isinstance(record, Mapping)
+            else values
+        )
+        found = ", ".join(there) or "nothing"
+        raise InputError(
+            f"an item lacks {' and '.join(missing)}; it has {found}",
+            hint=f"Give {' and '.join(fields)}, by these names or in this order",
+        )
     for name, value in values.items():
         if not isinstance(value, str):
             raise InputError(f"the field {name} holds {type(value).__name__}, expected text")
         require_characters(value, name)
     return values
+
+
+def _by_name(record: Given, names: tuple[str, ...]) -> dict[str, Any]:
+    """What a record says for `names`, those left out that it says nothing for."""
+    if isinstance(record, str):
+        return {names[0]: record}
+    if isinstance(record, Mapping):
+        return {name: record[name] for name in names if record.get(name) is not None}
+    if not isinstance(record, list | tuple):
+        raise InputError(
+            f"an item is {type(record).__name__}, expected a text, or {' and '.join(names)} by name or in "
+            "order"
+        )
+    if len(record) > len(names):
+        raise InputError(f"an item has {len(record)} parts, expected {' and '.join(names)}")
+    return dict(zip(names, record, strict=False))
+
+
+def require_numbers(values: FloatArray) -> None:
+    """Refuse to answer with what no number is.
+
+    Raises:
+        RuntimeFailure: some are NaN or infinite.
+    """
+    if not np.isfinite(values).all():
+        raise RuntimeFailure(
+            "the model's outputs aren't numbers (NaN or infinite)", hint="Run it with --precision fp32"
+        )
 
 
 def require_characters(text: str, what: str) -> None:
@@ -152,8 +180,15 @@ def require_characters(text: str, what: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
+        number = ord(text[error.start])
+        if 0xDC80 <= number <= 0xDCFF:
+            # How Python takes bytes of a command line or a file name that aren't UTF-8.
+            raise InputError(
+                f"the {what} isn't UTF-8: the byte 0x{number & 0xFF:02x} follows {error.start} characters",
+                hint="Turn it into UTF-8, for example: iconv -f LATIN1 -t UTF-8",
+            ) from error
         raise InputError(
-            f"the {what} has half a surrogate pair (U+{ord(text[error.start]):04X}) as character "
+            f"the {what} has half a surrogate pair (U+{number:04X}) as character "
             f"{error.start + 1}, which is no character",
             hint="Decode its source anew, with errors='replace' where it is damaged",
         ) from error

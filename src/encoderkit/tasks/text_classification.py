@@ -19,6 +19,7 @@ from encoderkit.tasks.task import (
     Model,
     Outputs,
     read_fields,
+    require_numbers,
     require_words,
 )
 
@@ -154,6 +155,7 @@ class TextClassification:
     def decode(self, encoded: Encoded[None], outputs: Sequence[Outputs]) -> Classification:
         """Classes by their scores; see the protocol."""
         scores = self._scores(outputs[0]["logits"])
+        require_numbers(scores)
         # Stable, so that equal scores keep the labels' order.
         best = np.argsort(-scores, kind="stable")[: self._shown]
         labels = self._model.labels

@@ -14,7 +14,16 @@ from encoderkit.errors import InputError
 from encoderkit.options import PredictOptions
 from encoderkit.spec import Aggregation, Task, TextTaskName
 from encoderkit.tasks.fitting import window_stride
-from encoderkit.tasks.task import Encoded, FloatArray, Given, Model, Outputs, read_fields, require_words
+from encoderkit.tasks.task import (
+    Encoded,
+    FloatArray,
+    Given,
+    Model,
+    Outputs,
+    read_fields,
+    require_numbers,
+    require_words,
+)
 from encoderkit.tasks.text_classification import softmax
 from encoderkit.text.tokenizer import Encoding
 
@@ -62,7 +71,7 @@ class Entities:
 
     def text(self) -> str:
         """Labels, texts and scores in one line."""
-        shown = (f"{each.label}: {each.text} {each.score:.4f}" for each in self.entities)
+        shown = (f"{each.label}: {' '.join(each.text.split())} {each.score:.4f}" for each in self.entities)
         return "  ".join(shown) or "no entities"
 
     def agrees(self, other: Entities) -> bool:
@@ -146,7 +155,9 @@ class TokenClassification:
         source = encoded.state
         pieces: list[_Piece] = []
         for window, kept, each in zip(encoded.sequences, self._kept(encoded.sequences), outputs, strict=True):
-            pieces += self._pieces(source, window, kept, softmax(each["logits"][kept]))
+            scores = softmax(each["logits"][kept])
+            require_numbers(scores)
+            pieces += self._pieces(source, window, kept, scores)
         if self._strategy not in ("none", "simple"):
             pieces = _words(pieces, _AGREE[self._strategy])
         labelled = [self._labelled(piece) for piece in pieces]

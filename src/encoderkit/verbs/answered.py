@@ -68,13 +68,19 @@ class SpanScores:
     def add(self, result: dict[str, Any]) -> None:
         """An item as it is written; tables hold what isn't text as JSON."""
         key = str(result["number"])
-        if key not in self.expected or result.get("answer") is None:
+        # In a row of a table what failed has an empty answer.
+        if key not in self.expected or result.get("answer") is None or result.get("error"):
             return
         self.answers[key] = result["answer"]
         reference = result.get("reference")
         if reference:
             read = json.loads(reference) if isinstance(reference, str) else reference
             self.reference[key] = read["answer"]
+
+    @property
+    def unanswerable(self) -> int:
+        """Questions that have no answer."""
+        return sum(not accepted for accepted in self.expected.values())
 
     def totals(self, *, no_answer: bool) -> dict[str, SquadScores]:
         """The scores of both; empty where nothing was expected.
@@ -101,7 +107,7 @@ class Totals:
         resumed: items that an earlier run of the job had answered.
         failed: items of all runs that gave an error.
         times: of this run's items, added up.
-        compared: items that both graphs answered.
+        compared: items of all runs that both graphs answered.
         agreeing: those of them with the same answer.
     """
 
@@ -114,12 +120,13 @@ class Totals:
     agreeing: int = 0
 
     def go_on(self, sink: ResultFile, records: Iterator[Record | BadRecord]) -> None:
-        """Leave out what an earlier run answered; its answers count for the scores."""
+        """Leave out what an earlier run answered; its answers count for the scores and the comparison."""
         self.resumed, self.failed = sink.done, sink.failed
         self._expect(islice(records, sink.done))
-        if self.spans.expected and not sink.complete:
+        if sink.done and not sink.complete:
             for result in sink.results():
                 self.spans.add(result)
+                self._compare(result)
 
     def _expect(self, records: Iterable[Record | BadRecord]) -> None:
         for record in records:
@@ -127,11 +134,14 @@ class Totals:
 
     def add(self, record: Record | BadRecord, answered: Answered, result: dict[str, Any]) -> None:
         """Count an item; `result` is how it is written."""
-        prediction, reference = answered.prediction, answered.reference
-        self.times = self.times.plus(prediction.times)
-        self.failed += prediction.error is not None
-        if reference is not None and prediction.answer is not None and reference.answer is not None:
-            self.compared += 1
-            self.agreeing += bool(result["agrees"])
+        self.times = self.times.plus(answered.prediction.times)
+        self.failed += answered.prediction.error is not None
+        self._compare(result)
         self.spans.expect(record)
         self.spans.add(result)
+
+    def _compare(self, result: dict[str, Any]) -> None:
+        """Count an item as it is written; in tables truth is a word, and what there is none of is empty."""
+        agrees = result.get("agrees")
+        self.compared += agrees not in (None, "")
+        self.agreeing += agrees in (True, "true")

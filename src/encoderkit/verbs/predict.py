@@ -101,7 +101,14 @@ def predict(
         seconds = time.perf_counter() - started
         if sink is not None:
             sink.finish()
+        if totals.spans.unanswerable and not job.no_answer:
+            listen(Notice(_unanswerable(totals), "warning"))
         return PredictResult(failed=totals.failed, envelope=_envelope(job, predictor, totals, seconds, kept))
+
+
+def _unanswerable(totals: Totals) -> str:
+    count = f"{totals.spans.unanswerable} of {len(totals.spans.expected)}"
+    return f"{count} questions have no answer in their context, which only --no-answer allows to say"
 
 
 def _refuse_contradictions(job: PredictJob) -> None:
@@ -121,6 +128,8 @@ def _refuse_contradictions(job: PredictJob) -> None:
         raise OptionError(
             f"items are given by {' and by '.join(given)}, expected one way", hint="Leave the others out"
         )
+    if job.null_threshold and not job.no_answer:
+        raise OptionError("--null-threshold needs --no-answer", hint="Add --no-answer")
     if (job.question is None) != (job.context is None):
         missing = "--context" if job.context is None else "--question"
         raise OptionError(f"--question and --context belong together, and {missing} isn't given")
@@ -153,12 +162,18 @@ def _records(job: PredictJob, predictor: Predictor) -> Iterator[Record | BadReco
     if given:
         _require_fields(given[0], job, predictor)
         return iter(given)
-    if job.data is None and sys.stdin.isatty():
+    stdin = sys.stdin
+    # None where whoever called closed it.
+    if stdin is None and job.data in (None, STDIN):
+        raise OptionError(
+            "standard input is closed, and no items are given", hint="Give texts, or --data FILE"
+        )
+    if job.data is None and stdin.isatty():
         raise OptionError(
             f"there is nothing to work on: {predictor.task} needs {' and '.join(predictor.fields)}",
             hint="Give texts, --data FILE, or pipe lines in; `encoderkit predict --help` has examples",
         )
-    source = sys.stdin if job.data is None or job.data == STDIN else job.data
+    source = stdin if job.data is None or job.data == STDIN else job.data
     columns, optional = _columns(job.columns), predictor.optional_fields
     return open_records(source, predictor.fields, optional=optional, columns=columns)
 
@@ -199,13 +214,20 @@ def _result_file(job: PredictJob, predictor: Predictor) -> ResultFile:
         "task": predictor.task,
         "runtime": predictor.runtime.facts.runtime,
         "options": {
-            each.name: getattr(job, each.name)
+            each.name: _as_written(getattr(job, each.name))
             for each in dataclasses.fields(job)
             if each.name not in _INDIFFERENT
         },
     }
     source = None if job.data is None or job.data == STDIN else job.data
     return ResultFile(job.output, facts=facts, source=source, resume=job.resume, force=job.force)
+
+
+def _as_written(value: Any) -> Any:
+    """The same, such that a file can hold it: bytes of a command line that aren't UTF-8 are spelt out."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    return [_as_written(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _answered(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from encoderkit.errors import InputError, OptionError
 from encoderkit.events import Listener, Notice, Stage, ignore
 from encoderkit.options import PredictOptions
 from encoderkit.results.machine import machine_facts
-from encoderkit.runtimes import compile_graph, compile_reference, default_runtime
+from encoderkit.runtimes import check_runtime, compile_graph, compile_reference, default_runtime
 from encoderkit.runtimes.plan import make_text_plan
 from encoderkit.runtimes.protocol import Runtime
 from encoderkit.spec import ExecutionPlan, TextTaskName
@@ -26,6 +28,7 @@ from encoderkit.tasks.task import Given, Model, TextTask
 from encoderkit.text.packing import pack
 from encoderkit.text.tokenizer import Tokenizer, open_tokenizer
 from encoderkit.verbs.graphs import StoredGraph, ensure_graph
+from encoderkit.verbs.origin import WEIGHTS_FILE
 from encoderkit.verbs.prepare import Prepared, prepared, text_facts, tokenizer_files
 from encoderkit.verbs.stream import LARGEST_WINDOW, Prediction, Stream, StreamFacts
 
@@ -80,30 +83,32 @@ class Predictor:
                 "the fake runtime computes nothing, so nothing can be answered with it",
                 hint="Leave --runtime out",
             )
-        ready = _make_ready(options, compare, listen)
-        self._ready = ready
-        self._open = ExitStack()
+        check_runtime(name)
+        self._ready = ready = _make_ready(options, compare, listen)
+        self._closed = False
         self.task: TextTaskName = ready.task.name
         self.plan = _plan(options, ready)
         self.artifact = ready.model.artifact.folder
-        self.fingerprint = ready.stored.record.key
+        self.fingerprint = _fingerprint(ready)
         listen(Stage("compile", f"{name} {options.precision}"))
         cache = ready.model.artifact.compiled_folder(name, options.precision, self.plan.motif)
-        compiled = compile_graph(name, ready.stored.graph, self.plan, cache=cache)
-        self.runtime = self._open.enter_context(compiled)
-        self._reference: Runtime | None = None
-        if ready.reference is not None:
-            made = compile_reference(ready.reference.graph, self.plan)
-            self._reference = self._open.enter_context(made)
-        self.warnings = (
-            *ready.tokenizer.notices,
-            *ready.stored.record.notices,
-            *self.runtime.facts.warnings,
-        )
-        for text in self.warnings:
-            listen(Notice(text, "warning"))
-        listen(Stage("warm", self.task))
-        _warm_up(self.runtime, ready.model)
+        with ExitStack() as opened:
+            compiled = compile_graph(name, ready.stored.graph, self.plan, cache=cache)
+            self.runtime = opened.enter_context(compiled)
+            self._reference: Runtime | None = None
+            if ready.reference is not None:
+                made = compile_reference(ready.reference.graph, self.plan)
+                self._reference = opened.enter_context(made)
+            self.warnings = (
+                *ready.tokenizer.notices,
+                *ready.stored.record.notices,
+                *self.runtime.facts.warnings,
+            )
+            for text in self.warnings:
+                listen(Notice(text, "warning"))
+            listen(Stage("warm", self.task))
+            _warm_up(self.runtime, ready.model)
+            self._open = opened.pop_all()
 
     def predict(self, inputs: Given | list[Given]) -> Any:
         """Answer.
@@ -118,6 +123,7 @@ class Predictor:
         Raises:
             InputError: one item was given, and it can't be worked on. In a list, such an item's prediction
                 holds the error.
+            OptionError: this predictor was closed.
         """
         if isinstance(inputs, list):
             return list(self.stream(inputs, first_window=LARGEST_WINDOW))
@@ -156,6 +162,13 @@ class Predictor:
         facts: StreamFacts | None,
         first_window: int | None,
     ) -> Iterator[Prediction]:
+        if self._closed:
+            raise OptionError("this predictor was closed", hint="Load the model again")
+        if isinstance(records, str | bytes | Mapping):
+            raise OptionError(
+                f"items are given as one {type(records).__name__}, expected one after another",
+                hint="Put it into a list, or use predict()",
+            )
         stream = Stream(
             task=self._ready.task,
             runtime=runtime,
@@ -181,6 +194,7 @@ class Predictor:
 
     def close(self) -> None:
         """Free what was compiled. May be called twice."""
+        self._closed = True
         self._open.close()
 
     def __enter__(self) -> Predictor:
@@ -190,7 +204,7 @@ class Predictor:
         self.close()
 
 
-def load(model: str | PredictOptions, *, listen: Listener = ignore) -> Predictor:
+def load(model: str | Path | PredictOptions, *, listen: Listener = ignore) -> Predictor:
     """A model, ready to answer.
 
     Args:
@@ -201,7 +215,7 @@ def load(model: str | PredictOptions, *, listen: Listener = ignore) -> Predictor
         UserError: the model, the task or an option can't be used; says why.
         RuntimeFailure: the runtime broke.
     """
-    options = PredictOptions(model=model) if isinstance(model, str) else model
+    options = model if isinstance(model, PredictOptions) else PredictOptions(model=str(model))
     return Predictor(options, listen=listen)
 
 
@@ -236,6 +250,13 @@ def _known(options: PredictOptions, model: Prepared) -> Model:
         )
     tokenizer = open_tokenizer(tokenizer_files(model.artifact), facts.config)
     stated = facts.sentence_length or tokenizer.model_max_length or longest
+    specials = tokenizer.special_count(pair=False)
+    if given is not None and given <= specials:
+        raise OptionError(
+            f"--max-length is {given}, and the special tokens of a text alone are {specials}: nothing of it "
+            "would be read",
+            hint=f"Use --max-length {specials + 1} or more",
+        )
     return Model(
         tokenizer=tokenizer,
         contract=contract,
@@ -261,6 +282,18 @@ def _refuse_foreign_options(options: PredictOptions, task: TextTaskName) -> None
                 f"{each.metadata['flags'][0]} is for {', '.join(tasks)}, and this is {task}",
                 hint=f"Leave {each.metadata['flags'][0]} out, or name the task with --task",
             )
+
+
+def _fingerprint(ready: _Ready) -> str:
+    """What answers depend on besides the options: the graph, and what makes tokens of text and names of
+    classes, as a sha256 in hex."""
+    artifact = ready.model.artifact
+    # Graphs lie a folder deeper; that of this task, with its weights, has a key of its own.
+    names = (
+        name for name in sorted(artifact.manifest.files) if name.count("/") == 1 and name != WEIGHTS_FILE
+    )
+    facts = [ready.stored.record.key, *(f"{name} {artifact.sha256(name)}" for name in names)]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
 
 def _plan(options: PredictOptions, ready: _Ready) -> ExecutionPlan:

@@ -152,8 +152,10 @@ class Stream:
 
         Raises:
             RuntimeFailure: an execution broke.
+            Exception: whatever `records` raises, once all that came before it is answered.
         """
-        windows = _windows(iter(records), first_window)
+        reading = _Reading(iter(records))
+        windows = _windows(reading, first_window)
         with ThreadPoolExecutor(1, thread_name_prefix="tokenize") as ahead:
             coming = _next(ahead, self.task, windows)
             executing = _Executing(task=self.task, facts=facts)
@@ -171,6 +173,8 @@ class Stream:
             while executing.pending:
                 executing.collect()
                 yield from executing.finished()
+        if reading.failure is not None:
+            raise reading.failure
 
     def _work(self, batch: Sequence[_Row]) -> PackedWork:
         """The rows of a batch as a runtime takes them."""
@@ -298,7 +302,25 @@ class _Executing:
             yield prediction
 
 
-def _windows(records: Iterator[Given | InputError], size: int) -> Iterator[list[Given | InputError]]:
+class _Reading:
+    """Records up to where they end or can't be read further.
+
+    Attributes:
+        failure: what they raised, for later: what was read before it is worth its answers.
+    """
+
+    def __init__(self, records: Iterator[Given | InputError]) -> None:
+        self._records = records
+        self.failure: Exception | None = None
+
+    def __iter__(self) -> Iterator[Given | InputError]:
+        try:
+            yield from self._records
+        except Exception as error:
+            self.failure = error
+
+
+def _windows(records: Iterable[Given | InputError], size: int) -> Iterator[list[Given | InputError]]:
     window: list[Given | InputError] = []
     characters = 0
     for record in records:
@@ -312,13 +334,13 @@ def _windows(records: Iterator[Given | InputError], size: int) -> Iterator[list[
         yield window
 
 
-def _characters(record: Given | InputError) -> int:
+def _characters(record: Any) -> int:
+    """Characters of the texts in a record, or in lists in it; what isn't text has none."""
     if isinstance(record, str):
         return len(record)
-    if isinstance(record, InputError):
-        return 0
-    parts = record.values() if isinstance(record, Mapping) else record
-    return sum(len(part) for part in parts if isinstance(part, str))
+    if isinstance(record, Mapping):
+        return sum(map(_characters, record.values()))
+    return sum(map(_characters, record)) if isinstance(record, list | tuple) else 0
 
 
 def _next(
