@@ -20,12 +20,12 @@ from encoderkit.encoders.blocks import Block, block_from_json, block_to_json
 from encoderkit.encoders.contract import InputContract
 from encoderkit.encoders.load import Encoder, Pooling
 from encoderkit.encoders.weights import Weights
-from encoderkit.errors import ArtifactError, OptionError
+from encoderkit.errors import ArtifactError, EmitError, OptionError
 from encoderkit.runtimes import run_unoptimized
 from encoderkit.sources import TORCH_FACTS, TORCH_MODEL, Checkpoint
 from encoderkit.sources.sentence_modules import read_sentence_modules
 from encoderkit.sources.torch_facts import TorchFacts, TorchGraph, output_names, token_outputs
-from encoderkit.spec import HeadState, Precision, Task, TaskChoice, Via
+from encoderkit.spec import HeadState, Task, TaskChoice, Via
 from encoderkit.text.packing import PackedWork
 from encoderkit.text.padding import pad
 from encoderkit.verbs.origin import (
@@ -46,6 +46,8 @@ TORCH_FORMAT = 1
 EXPORTER_VERSION = 1
 # What torch.onnx writes without converting.
 TORCH_OPSET = 18
+# It converts to the one before as well; older ones have no LayerNormalization, which it can't spell out.
+TORCH_LOWEST_OPSET = 17
 # Batches and lengths without padding that a graph is checked with: others than it was traced with.
 CHECK_FULL = ((1, 7), (4, 24))
 
@@ -196,7 +198,7 @@ class TorchOrigin:
             DynamicShapeError: it can't be written for any batch and length.
             EmitError: it can't be written as asked.
         """
-        _refuse_precision(request.precision)
+        _refuse(request)
         model = self._model(request.task)
         graph = model.export(batch=request.batch, sequence=request.sequence, opset=request.opset)
         self._describe(graph, request)
@@ -355,10 +357,16 @@ def way_out(model: str) -> str:
     return f"transformers' own code may cover it (extra torch): {command}"
 
 
-def _refuse_precision(precision: Precision) -> None:
-    if precision != "fp32":
+def _refuse(request: GraphRequest) -> None:
+    """Refuse what torch.onnx can't write, before anything is read."""
+    if request.precision != "fp32":
         raise OptionError(
-            f"--precision {precision} can't be written via torch: transformers' code is exported as it is, "
-            "in float32; what may be stored in less is known of families alone that are defined here",
+            f"--precision {request.precision} can't be written via torch: transformers' code is exported as "
+            "it is, in float32; what may be stored in less is known of families alone that are defined here",
             hint="Use --precision fp32",
+        )
+    if request.opset < TORCH_LOWEST_OPSET:
+        raise EmitError(
+            f"--opset {request.opset} can't be written via torch: it has to be {TORCH_LOWEST_OPSET} or more",
+            hint=f"Leave it out for {TORCH_OPSET}",
         )
