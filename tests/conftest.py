@@ -12,6 +12,7 @@ import pytest
 
 from checkpoints import write_checkpoint
 from commands import Run, runner
+from stand_ins import StandIn, write_stand_in
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +24,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]
         if (family, head) not in made:
             made[family, head] = write_checkpoint(root / family / head, family, head)
         return made[family, head]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> StandIn:
+    """Name of a model that a page names -> the tiny checkpoint that stands for it, only to be read."""
+    root, made = tmp_path_factory.mktemp("stand_ins"), dict[str, Path]()
+
+    def get(name: str) -> Path:
+        if name not in made:
+            made[name] = write_stand_in(root, name)
+        return made[name]
 
     return get
 

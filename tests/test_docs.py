@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import re
-import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ import pytest
 from commands import Run
 from encoderkit.sources import TORCH_FACTS
 from encoderkit.verbs import measure
+from pages import ROOT, python_blocks, shell_commands, write_files
+from stand_ins import StandIn, python_with_stand_ins, with_stand_ins
 
 Tiny = Callable[..., Path]
 
-ROOT = Path(__file__).parents[1]
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.is_file()]
 LINKED = [
     page for page in (*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md")
@@ -24,19 +25,7 @@ LINKED = [
 ]  # fmt: skip
 JSON_PAGE = ROOT / "docs" / "json.md"
 
-# A model of the pages -> family and head of the tiny checkpoint that stands for it.
-MODELS = {
-    "demo": ("bert", "feature-extraction"),
-    "./my-finetuned-bert": ("bert", "question-answering"),
-    "./my-model": ("bert", "feature-extraction"),
-    "./my-roformer": ("bert", "fill-mask"),
-    "bert-base-uncased": ("bert", "fill-mask"),
-    "distilbert-base-uncased": ("distilbert", "fill-mask"),
-    "roberta-base": ("roberta", "fill-mask"),
-    "sentence-transformers/all-MiniLM-L6-v2": ("bert", "feature-extraction"),
-}
-MODEL_FLAGS = ("-m", "--model", "--model-name")
-# Options whose value is replaced: tiny models have 40 positions, and any machine has one core.
+# Options whose value is replaced: nobody waits for long work, and any machine has one core.
 REPLACED = {
     "--time": "0.1",
     "-s": "32",
@@ -54,34 +43,16 @@ def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-def shell_lines(page: Path) -> list[str]:
-    """The command lines of a page's bash, console and sh blocks; continued lines are joined."""
-    blocks = re.findall(r"^ *```(?:bash|console|sh)\n(.*?)^ *```", page.read_text(), re.DOTALL | re.MULTILINE)
-    text = "\n".join(blocks).replace("\\\n", " ")
-    return [line.strip().removeprefix("$ ").strip() for line in text.splitlines()]
-
-
-def words_of(line: str) -> list[str]:
-    """A line's words: a comment, a pipe and a redirection are cut off."""
-    words = shlex.split(line, comments=True)
-    ends = [index for index, word in enumerate(words) if word in ("|", ">", ">>", "2>", "&&", ";")]
-    return words[: min(ends, default=len(words))]
-
-
-def made_small(words: list[str], tiny: Tiny) -> list[str]:
+def made_small(words: list[str], stand_in: StandIn) -> list[str]:
     """The words of a command with a tiny model, little time and short sequences."""
     made: list[str] = []
-    rest = iter(words)
+    rest = iter(with_stand_ins(words, stand_in))
     for word in rest:
         if word in LEFT_OUT:
             next(rest)
         elif word in REPLACED:
             next(rest)
             made += [word, REPLACED[word]]
-        elif word in MODEL_FLAGS:
-            made += [word, str(tiny(*MODELS[next(rest)]))]
-        elif word in MODELS:
-            made.append(str(tiny(*MODELS[word])))
         else:
             made.append(word)
     if words[0] == "run" and not {"--time", "-h", "--help"} & set(made):
@@ -90,26 +61,44 @@ def made_small(words: list[str], tiny: Tiny) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_commands_run(encoderkit: Run, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, page: Path) -> None:
-    """Every `encoderkit` line of a page succeeds, in the page's order, in one workdir."""
+def test_commands_run(
+    encoderkit: Run, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, page: Path
+) -> None:
+    """Every `encoderkit` line of a page ends as it says, in the page's order, beside the page's files."""
     monkeypatch.setattr(measure, "WARMUP_SECONDS", 0.0)
-    for line in shell_lines(page):
-        words = words_of(line)
-        if words[:1] == ["encoderkit"]:
-            if "torch" in words and not TORCH_FACTS.available:
-                pytest.skip("--via torch needs transformers, torch and onnxscript (extra test)")
-            finished = encoderkit(*made_small(words[1:], tiny))
-            assert finished.code == 0, f"{line}\n{finished.err}"
+    monkeypatch.chdir(tmp_path)
+    write_files(page, tmp_path)
+    for command in shell_commands(page):
+        if command.words[:1] != ["encoderkit"]:
+            continue
+        if "torch" in command.words and not TORCH_FACTS.available:
+            pytest.skip("--via torch needs transformers, torch and onnxscript (extra test)")
+        monkeypatch.setattr("sys.stdin", io.StringIO(command.stdin or ""))
+        finished = encoderkit(*made_small(command.words[1:], stand_in))
+        assert finished.code == command.code, f"{command.line}\n{finished.err}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=name_of)
+def test_python_runs(
+    encoderkit: Run, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, page: Path
+) -> None:
+    """So does all Python of a page, but for the guides that tests of their own follow."""
+    if page.parent.name == "extend":
+        pytest.skip("tests/test_guides.py follows it")
+    monkeypatch.setattr(measure, "WARMUP_SECONDS", 0.0)
+    monkeypatch.chdir(tmp_path)
+    write_files(page, tmp_path)
+    for code in python_blocks(page):
+        exec(re.sub(r"\btime=\d+", "time=0.1", python_with_stand_ins(code, stand_in)), {})
 
 
 @pytest.mark.parametrize("page", LINKED, ids=name_of)
 def test_make_targets_exist(page: Path) -> None:
     """Every `make` line of a page names targets of the Makefile."""
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for line in shell_lines(page):
-        words = words_of(line)
-        if words[:1] == ["make"]:
-            assert {word for word in words[1:] if "=" not in word} <= targets, line
+    for command in shell_commands(page):
+        if command.words[:1] == ["make"]:
+            assert {word for word in command.words[1:] if "=" not in word} <= targets, command.line
 
 
 def sections() -> dict[str, set[str]]:
@@ -218,7 +207,7 @@ def test_architecture_names_every_file() -> None:
     assert named == {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
 
 
-@pytest.mark.parametrize("verb", ["run", "export", "models", "doctor", "cache"])
+@pytest.mark.parametrize("verb", ["run", "export", "predict", "models", "doctor", "cache"])
 def test_a_page_explains_every_option(encoderkit: Run, verb: str) -> None:
     """docs/how-to/VERB.md names each option that the help lists."""
     page = (ROOT / "docs" / "how-to" / f"{verb}.md").read_text()
