@@ -71,6 +71,63 @@ def test_tokenizer_json_alone(tmp_path: Path, kind: str) -> None:
     same(both_of(new, reference=KINDS[kind].reference))
 
 
+def _as_version_4_saved(library: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The steps that transformers 4 wrote into tokenizer.json."""
+    steps = (library["normalizer"] or {}).get("normalizers", [])
+    if kind == "mpnet":
+        ends = {"sep": ["</s>", 2], "cls": ["<s>", 0]}
+        return library | {"post_processor": {"type": "BertProcessing", **ends}}
+    if kind == "deberta":
+        strip = {"type": "Strip", "strip_left": True, "strip_right": True}
+        table = {"type": "Replace", "pattern": {"String": "…"}, "content": "..."}
+        return library | {"normalizer": {"type": "Sequence", "normalizers": [strip, table]}}
+    tail = [
+        {"type": "Strip", "strip_left": False, "strip_right": True},
+        {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "▁"},
+    ]
+    split = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+    return library | {
+        "normalizer": {"type": "Sequence", "normalizers": [*steps, *tail]},
+        "pre_tokenizer": split,
+    }
+
+
+@pytest.mark.parametrize("kind", ["albert", "camembert", "deberta", "mpnet", "t5", "xlm-roberta"])
+@pytest.mark.parametrize("options", [None, {"add_prefix_space": None}])
+def test_what_older_versions_saved(tmp_path: Path, kind: str, options: dict[str, Any] | None) -> None:
+    """Transformers 5 takes the vocabulary out of such a tokenizer.json, and does the rest its own way:
+    offsets without blanks, other blanks, no table of characters."""
+    built = KINDS[kind].write(tmp_path / "built")
+    text, _ = build_tokenizer(built, KINDS[kind].config)
+    old = _as_version_4_saved(json.loads(text or ""), kind)
+    files = {} if options is None else {"tokenizer_config_json": options}
+    same(both_of(write(tmp_path / "old", KINDS[kind].config, tokenizer_json=old, **files)))
+
+
+def test_somebodys_own_steps(tmp_path: Path) -> None:
+    """That no version of transformers wrote, are followed as they are."""
+    text, _ = build_tokenizer(write(tmp_path / "a", BERT, vocab_txt=wordpiece(lower=False)), BERT)
+    own = json.loads(text or "") | {
+        "normalizer": {"type": "NFKC"},
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+    }
+    tokenizer = open_tokenizer(write(tmp_path / "b", BERT, tokenizer_json=own), BERT)
+    library = Library.from_str(json.dumps(own))
+    for text in TEXTS:
+        assert tokenizer.encode([text], max_length=None)[0].ids.tolist() == library.encode(text).ids
+
+
+def test_the_class_that_says_nothing(tmp_path: Path) -> None:
+    """PreTrainedTokenizerFast: tokenizer.json is followed, whatever kind of model it is beside."""
+    text, _ = build_tokenizer(write(tmp_path / "a", BERT, vocab_txt=wordpiece(lower=False)), BERT)
+    cased = json.loads(text or "")
+    cased["normalizer"]["lowercase"] = False
+    options = {"tokenizer_class": "PreTrainedTokenizerFast", "mask_token": "[MASK]"}
+    both = both_of(write(tmp_path / "b", BERT, tokenizer_json=cased, tokenizer_config_json=options))
+    same(both)
+    assert both.ours.special.mask_id == 4
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_an_artifact_keeps(tmp_path: Path, kind: str) -> None:
     """What is built once is opened later without knowing the older format, and says the same."""

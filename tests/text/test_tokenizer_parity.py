@@ -14,7 +14,7 @@ from tokenizer_reference import Both, open_both
 from encoderkit.errors import InputError
 
 Open = Callable[[str], Both]
-often = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+often = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 every_kind = pytest.mark.parametrize("kind", KINDS)
 NO_TYPES = ("xlm-roberta", "bert-xlm-roberta", "camembert", "t5", "t5-extra")
 NAMES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")

@@ -60,9 +60,9 @@ SPECIALS = ("[MASK]", "<mask>", " <mask>", "[SEP]", "</s>", "<s>", "<extra_id_3>
 def texts() -> st.SearchStrategy[str]:
     """Texts of mixed scripts, words of the vocabularies, special tokens, and any characters at all."""
     letters = st.one_of(*(st.text(alphabet, max_size=12) for alphabet in ALPHABETS))
-    parts = st.one_of(
-        letters, st.sampled_from([*WORDS, *(f" {word}" for word in WORDS)]), st.text(max_size=6)
-    )
+    # What isn't assigned yet depends on the version of Unicode, which Python and the library don't share.
+    anything = st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=6)
+    parts = st.one_of(letters, st.sampled_from([*WORDS, *(f" {word}" for word in WORDS)]), anything)
     rare = st.sampled_from(
         [*SPECIALS, "x" * 120, "supercalifragilistic" * 8, "今日は良い天気です" * 9, "\n", "  "]
     )

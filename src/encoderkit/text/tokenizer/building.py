@@ -96,7 +96,9 @@ def built(files: Files, settings: Settings, name: str) -> tuple[Tokenizer, dict[
     wanted = CLASSES[name]
     named = {**wanted.named, **settings.named}
     names = {each: content_of(token) for each, token in named.items()}
-    tokenizer, extra = wanted.make(files, settings, names)
-    add_tokens(tokenizer, settings, named, extra)
+    vocabulary = wanted.read(files, settings, names)
+    tokenizer = Tokenizer(vocabulary.model)
+    wanted.equip(tokenizer, settings, vocabulary.charsmap)
+    add_tokens(tokenizer, settings, named, vocabulary.extra)
     tokenizer.post_processor = wanted.template(tokenizer, names, settings)
     return tokenizer, named

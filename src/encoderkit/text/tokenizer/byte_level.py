@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from encoderkit.errors import CheckpointError
-from encoderkit.text.tokenizer.settings import AddedToken, Files, Settings
+from encoderkit.text.tokenizer.library import Vocabulary
+from encoderkit.text.tokenizer.settings import Files, Settings
 
 
-def make(
-    files: Files, settings: Settings, names: Mapping[str, str]
-) -> tuple[Tokenizer, tuple[AddedToken, ...]]:
-    """A tokenizer out of vocab.json (token -> id) and merges.txt (a pair a line) beside it.
+def read(files: Files, settings: Settings, names: Mapping[str, str]) -> Vocabulary:
+    """vocab.json (token -> id) and merges.txt (a pair a line).
 
     Raises:
         CheckpointError: they can't be read, or contradict each other.
@@ -32,11 +31,14 @@ def make(
         raise CheckpointError(
             f"{path} and {merges.name} are no vocabulary: {error}", hint="Download them again"
         ) from error
-    tokenizer = Tokenizer(model)
-    prefix, _ = prefix_and_trim(settings)
+    return Vocabulary(model=model)
+
+
+def equip(tokenizer: Tokenizer, settings: Settings, _: bytes) -> None:
+    """RoBERTa's steps with a folder's options."""
+    prefix, _trim = prefix_and_trim(settings)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer, ()
 
 
 def prefix_and_trim(settings: Settings) -> tuple[bool, bool]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tokenizers import Tokenizer, processors
 
 from encoderkit.text.tokenizer import byte_level, japanese, sentencepiece, wordpiece
-from encoderkit.text.tokenizer.library import token_number
+from encoderkit.text.tokenizer.library import Vocabulary, token_number
 from encoderkit.text.tokenizer.sentencepiece import MODELS
 from encoderkit.text.tokenizer.settings import AddedToken, Files, Settings
 
@@ -39,8 +39,8 @@ _ALBERT: Named = {**_BERT, "bos": "[CLS]", "eos": "[SEP]", "unk": "<unk>", "pad"
 _DEBERTA: Named = {**_BERT, "bos": "[CLS]", "eos": "[SEP]"}
 _T5: Named = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}
 
-# A tokenizer without template and added tokens, and the tokens that its vocabulary's own file says to add.
-Make = Callable[[Files, Settings, Mapping[str, str]], tuple[Tokenizer, tuple[AddedToken, ...]]]
+Read = Callable[[Files, Settings, Mapping[str, str]], Vocabulary]
+Equip = Callable[[Tokenizer, Settings, bytes], None]
 Template = Callable[[Tokenizer, Mapping[str, str], Settings], processors.PostProcessor]
 
 
@@ -51,13 +51,20 @@ class TokenizerClass:
     Attributes:
         files: the vocabulary's files; all of them, or one where `any_file`.
         named: the special tokens that it has unless a folder says otherwise.
-        make: builds it.
+        model: the library's model, by its name.
+        read: reads the vocabulary.
+        equip: sets what is done before the model and after it; is given the table of characters.
+        steps: the normalizers and pre-tokenizers that versions of transformers have saved for it. A
+            tokenizer.json with others is somebody's own.
         template: where special tokens go; needs their ids, so it is made last.
     """
 
     files: tuple[str, ...]
     named: Named
-    make: Make
+    model: str
+    read: Read
+    equip: Equip
+    steps: frozenset[str]
     template: Template
     any_file: bool = False
 
@@ -113,28 +120,81 @@ def _template(
     )
 
 
-def _wordpiece(named: Named, template: Template = _bert_pairs) -> TokenizerClass:
-    return TokenizerClass(files=VOCABULARY, named=named, make=wordpiece.make, template=template)
+_BERT_STEPS = frozenset({"BertNormalizer", "BertPreTokenizer"})
+_SENTENCEPIECE_STEPS = frozenset(
+    {
+        "Lowercase",
+        "Metaspace",
+        "NFC",
+        "NFKD",
+        "Precompiled",
+        "Punctuation",
+        "Replace",
+        "Sequence",
+        "Strip",
+        "StripAccents",
+        "WhitespaceSplit",
+    }
+)
 
 
-def _sentencepiece(named: Named, make: Make, template: Template) -> TokenizerClass:
-    return TokenizerClass(files=MODELS, any_file=True, named=named, make=make, template=template)
+def _wordpiece(
+    named: Named, *, equip: Equip = wordpiece.equip, template: Template = _bert_pairs
+) -> TokenizerClass:
+    return TokenizerClass(
+        files=VOCABULARY,
+        named=named,
+        model="WordPiece",
+        read=wordpiece.read,
+        equip=equip,
+        steps=_BERT_STEPS,
+        template=template,
+    )
+
+
+def _sentencepiece(
+    named: Named, *, read: Read, template: Template, equip: Equip = sentencepiece.equip
+) -> TokenizerClass:
+    return TokenizerClass(
+        files=MODELS,
+        any_file=True,
+        named=named,
+        model="Unigram",
+        read=read,
+        equip=equip,
+        steps=_SENTENCEPIECE_STEPS,
+        template=template,
+    )
 
 
 CLASSES: Mapping[str, TokenizerClass] = {
     "BertTokenizer": _wordpiece(_BERT),
-    "BertJapaneseTokenizer": TokenizerClass(
-        files=VOCABULARY, named=_BERT, make=japanese.make_basic, template=_bert_pairs
-    ),
-    "MPNetTokenizer": _wordpiece(_MPNET, _mpnet_pairs),
+    "BertJapaneseTokenizer": _wordpiece(_BERT, equip=japanese.equip_basic),
+    "MPNetTokenizer": _wordpiece(_MPNET, template=_mpnet_pairs),
     "RobertaTokenizer": TokenizerClass(
-        files=MERGES, named=_ROBERTA, make=byte_level.make, template=_byte_level_pairs
+        files=MERGES,
+        named=_ROBERTA,
+        model="BPE",
+        read=byte_level.read,
+        equip=byte_level.equip,
+        steps=frozenset({"ByteLevel"}),
+        template=_byte_level_pairs,
     ),
-    "XLMRobertaTokenizer": _sentencepiece(_ROBERTA, sentencepiece.make_xlm_roberta, _roberta_pairs),
-    "CamembertTokenizer": _sentencepiece(_CAMEMBERT, sentencepiece.make_camembert, _roberta_pairs),
-    "AlbertTokenizer": _sentencepiece(_ALBERT, sentencepiece.make_albert, _bert_pairs),
-    "DebertaV2Tokenizer": _sentencepiece(_DEBERTA, sentencepiece.make_deberta, _bert_pairs),
-    "T5Tokenizer": _sentencepiece(_T5, sentencepiece.make_t5, _t5_pairs),
+    "XLMRobertaTokenizer": _sentencepiece(
+        _ROBERTA, read=sentencepiece.read_xlm_roberta, template=_roberta_pairs
+    ),
+    "CamembertTokenizer": _sentencepiece(
+        _CAMEMBERT, read=sentencepiece.read_camembert, template=_roberta_pairs
+    ),
+    "AlbertTokenizer": _sentencepiece(
+        _ALBERT, read=sentencepiece.read_plain, template=_bert_pairs, equip=sentencepiece.equip_albert
+    ),
+    "DebertaV2Tokenizer": _sentencepiece(
+        _DEBERTA, read=sentencepiece.read_plain, template=_bert_pairs, equip=sentencepiece.equip_deberta
+    ),
+    "T5Tokenizer": _sentencepiece(
+        _T5, read=sentencepiece.read_t5, template=_t5_pairs, equip=sentencepiece.equip_t5
+    ),
 }
 
 # Other names of the same thing.

@@ -43,18 +43,15 @@ def finds_words(settings: Settings) -> bool:
     )
 
 
-def make_basic(
-    files: Files, settings: Settings, names: Mapping[str, str]
-) -> tuple[Tokenizer, tuple[AddedToken, ...]]:
-    """A tokenizer out of vocab.txt whose words are those between blanks and punctuation.
+def equip_basic(tokenizer: Tokenizer, settings: Settings, _: bytes) -> None:
+    """Words are what stands between blanks and punctuation.
 
     Raises:
-        CheckpointError: the file can't be read.
+        UnsupportedModelError: they are to be divided into characters.
     """
     if subwords_by(settings) != "wordpiece":
         raise UnsupportedModelError("this tokenizer divides words that MeCab didn't find into characters")
     lower = bool(settings.options.get("do_lower_case", False))
-    tokenizer = Tokenizer(_model(files["vocab.txt"], settings, names["unk"]))
     tokenizer.normalizer = normalizers.Sequence(
         [
             normalizers.BertNormalizer(
@@ -68,7 +65,6 @@ def make_basic(
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
-    return tokenizer, ()
 
 
 def words_by(settings: Settings) -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain, pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +31,21 @@ _CLEAN_UP = (
     (" 've", "'ve"),
     (" 're", "'re"),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """What the files of a vocabulary hold.
+
+    Attributes:
+        model: the library's model with it.
+        charsmap: SentencePiece's compiled table of characters, empty where there is none.
+        extra: tokens that are to be found whole.
+    """
+
+    model: tokenizers.models.Model
+    charsmap: bytes = b""
+    extra: tuple[AddedToken, ...] = ()
 
 
 class Batch:
@@ -261,6 +279,25 @@ def _as_library_token(token: AddedToken | str, named: bool) -> tokenizers.AddedT
         normalized=token.is_normalized,
         special=token.special or named,
     )
+
+
+def steps_of(tokenizer: tokenizers.Tokenizer) -> tuple[set[str], bytes]:
+    """The types of a tokenizer's normalizers and pre-tokenizers, and its table of characters or nothing."""
+    types, tables = set[str](), [b""]
+
+    def visit(step: Any) -> None:
+        if isinstance(step, dict):
+            if isinstance(step.get("type"), str):
+                types.add(step["type"])
+            if isinstance(step.get("precompiled_charsmap"), str):
+                tables.append(base64.b64decode(step["precompiled_charsmap"]))
+        for each in step.values() if isinstance(step, dict) else step if isinstance(step, list) else ():
+            visit(each)
+
+    for part in (tokenizer.normalizer, tokenizer.pre_tokenizer):
+        if part is not None:
+            visit(json.loads(part.__getstate__()))
+    return types, tables[-1]
 
 
 def to_json(tokenizer: tokenizers.Tokenizer) -> str:

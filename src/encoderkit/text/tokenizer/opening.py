@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Tokenizer as Library
-from tokenizers import normalizers, pre_tokenizers, processors
 
 from encoderkit.errors import CheckpointError
-from encoderkit.text.tokenizer import byte_level, fairseq_bpe, japanese, wordpiece
+from encoderkit.text.tokenizer import fairseq_bpe, japanese, wordpiece
 from encoderkit.text.tokenizer.building import (
     FAIRSEQ_CLASSES,
     JAPANESE_CLASS,
@@ -19,9 +18,16 @@ from encoderkit.text.tokenizer.building import (
     class_of,
     declared_class,
 )
-from encoderkit.text.tokenizer.classes import CLASSES
+from encoderkit.text.tokenizer.classes import CLASSES, GENERIC
 from encoderkit.text.tokenizer.encoding import halves, halves_one_by_one
-from encoderkit.text.tokenizer.library import LibraryEngine, add_tokens, read_tokenizer, to_json, tokens_in
+from encoderkit.text.tokenizer.library import (
+    LibraryEngine,
+    add_tokens,
+    read_tokenizer,
+    steps_of,
+    to_json,
+    tokens_in,
+)
 from encoderkit.text.tokenizer.recipe import RECIPE_FILE, Recipe, as_mapping, read_recipe
 from encoderkit.text.tokenizer.settings import (
     NAMES,
@@ -137,17 +143,29 @@ def _from_file(files: Files, config: Mapping[str, Any]) -> Found:
         raise CheckpointError(f"{path} is damaged: {error}", hint="Download it again") from error
     library = read_tokenizer(text, str(path))
     settings = read_settings(files, config, file_tokens=tokens_in(library))
-    name = class_by_files(files, settings) or declared_class(settings)
-    _set_options(library, settings, name)
-    defaults = CLASSES[name].named if name is not None and name in CLASSES else {}
+    name = (
+        None
+        if settings.class_name in GENERIC
+        else class_by_files(files, settings) or declared_class(settings)
+    )
+    wanted = CLASSES.get(name) if name else None
+    types, charsmap = steps_of(library)
+    # For the classes that it knows, transformers takes nothing but the vocabulary out of the file, and the
+    # options count for more than its steps. Steps that no version of it wrote are left alone.
+    is_usual = wanted is not None and type(library.model).__name__ == wanted.model and types <= wanted.steps
+    if wanted is not None and is_usual:
+        wanted.equip(library, settings, charsmap)
+    defaults = wanted.named if wanted else {}
     known = {
         each: token for each, token in defaults.items() if library.token_to_id(content_of(token)) is not None
     }
     named: dict[str, AddedToken | str] = {**known, **settings.named}
     add_tokens(library, settings, named)
     special = {each: content_of(token) for each, token in named.items()}
-    if len(known) < len(defaults) or not defaults:
+    if wanted is None or len(known) < len(defaults):
         special = _usual_names(library) | special
+    elif is_usual:
+        library.post_processor = wanted.template(library, special, settings)
     return Found(settings=settings, source=library, special=special, class_name=name)
 
 
@@ -156,20 +174,6 @@ def _usual_names(library: Library) -> dict[str, str]:
     inside = {token.content for token in tokens_in(library).values()}
     found = {each: next(filter(inside.__contains__, usual), None) for each, usual in _USUAL.items()}
     return {each: content for each, content in found.items() if content is not None}
-
-
-def _set_options(library: Library, settings: Settings, name: str | None) -> None:
-    """Options of tokenizer_config.json, or their defaults, count for more than tokenizer.json, for the
-    classes that have them: transformers builds these anew."""
-    if name in ("BertTokenizer", "MPNetTokenizer"):
-        if isinstance(library.normalizer, normalizers.BertNormalizer):
-            library.normalizer = wordpiece.normalizer(settings)
-    elif name == "RobertaTokenizer" and isinstance(library.pre_tokenizer, pre_tokenizers.ByteLevel):
-        prefix, trim = byte_level.prefix_and_trim(settings)
-        library.pre_tokenizer.add_prefix_space = prefix
-        if isinstance(library.post_processor, processors.RobertaProcessing):
-            library.post_processor.add_prefix_space = prefix
-            library.post_processor.trim_offsets = trim
 
 
 def _fairseq_recipe(

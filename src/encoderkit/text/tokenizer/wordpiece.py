@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from encoderkit.errors import CheckpointError
-from encoderkit.text.tokenizer.settings import AddedToken, Files, Settings
+from encoderkit.text.tokenizer.library import Vocabulary
+from encoderkit.text.tokenizer.settings import Files, Settings
 
 
-def make(
-    files: Files, settings: Settings, names: Mapping[str, str]
-) -> tuple[Tokenizer, tuple[AddedToken, ...]]:
-    """A tokenizer out of vocab.txt: a token a line, the line's number its id.
+def read(files: Files, settings: Settings, names: Mapping[str, str]) -> Vocabulary:
+    """vocab.txt: a token a line, the line's number its id.
 
     Raises:
         CheckpointError: the file can't be read.
@@ -25,22 +24,20 @@ def make(
         raise CheckpointError(f"{path} is no vocabulary: {error}", hint="Download it again") from error
     if not vocabulary:
         raise CheckpointError(f"{path} is empty", hint="Download it again")
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=names["unk"]))
-    tokenizer.normalizer = normalizer(settings)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece(prefix="##")
-    return tokenizer, ()
+    return Vocabulary(model=models.WordPiece(vocabulary, unk_token=names["unk"]))
 
 
-def normalizer(settings: Settings) -> normalizers.Normalizer:
-    """BERT's normalizer with a folder's options. Where none says otherwise, it lower-cases."""
+def equip(tokenizer: Tokenizer, settings: Settings, _: bytes) -> None:
+    """BERT's steps with a folder's options. Where none says otherwise, it lower-cases."""
     options = settings.options
-    return normalizers.BertNormalizer(
+    tokenizer.normalizer = normalizers.BertNormalizer(
         clean_text=True,
         handle_chinese_chars=bool(options.get("tokenize_chinese_chars", True)),
         strip_accents=options.get("strip_accents"),
         lowercase=bool(options.get("do_lower_case", True)),
     )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix="##")
 
 
 def notices(settings: Settings) -> tuple[str, ...]:
