@@ -114,7 +114,8 @@ def test_from_several_threads(loaded: encoderkit.Predictor) -> None:
 
 def test_a_stream_inside_a_stream(loaded: encoderkit.Predictor) -> None:
     """Answers may be items again."""
-    inner = (each.answer.label.lower() for each in loaded.stream(f"a{number}" for number in range(300)))
+    outer: Iterator[Any] = loaded.stream(f"a{number}" for number in range(300))
+    inner = (each.answer.label.lower() for each in outer)
     assert len(list(loaded.stream(inner))) == 300
 
 
@@ -183,7 +184,7 @@ def test_options_that_nothing_would_heed(encoderkit: Run, model: Make) -> None:
 
 
 def test_damaged_data(encoderkit: Run, model: Make, tmp_path: Path) -> None:
-    """The lines before the damage are answered, but for those in the buffer that it hides; then it is told."""
+    """The lines before the damage are answered, but for a buffer that it hides; then it is told."""
     whole = gzip.compress(b"".join(b"ada %d\n" % number for number in range(50_000)))
     data, output = tmp_path / "in.txt.gz", tmp_path / "out.jsonl"
     data.write_bytes(whole[: len(whole) // 8])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from encoderkit.verbs.answered import Answered
 
 SOME_FAILED = 1
+# Columns of a terminal's line that are left to an item's number.
+NUMBER_WIDTH = 8
+# What moves a terminal's cursor, rings its bell or begins another line.
+_CONTROLS = dict.fromkeys([*range(32), *range(127, 160), 0x2028, 0x2029], " ")
 
 
 def predict_action(options: PredictJob, as_json: bool, quiet: bool) -> None:
@@ -33,18 +38,31 @@ def predict_action(options: PredictJob, as_json: bool, quiet: bool) -> None:
 
 def _line(answered: Answered) -> str:
     """One answer, with what a user should know of it."""
-    name, prediction, reference = answered.name, answered.prediction, answered.reference
+    name, prediction, reference = _readable(answered.name), answered.prediction, answered.reference
     if prediction.answer is None:
         return typer.style(f"{name}  error: {prediction.error}", fg="red")
-    line = f"{name}  {prediction.answer.text()}"
+    line = f"{name}  {_readable(prediction.answer.text())}"
     if prediction.truncated:
         line += typer.style("  (truncated: its end wasn't read)", fg="yellow")
     if reference is not None and reference.answer is not None:
         same = prediction.answer.agrees(reference.answer)
-        line += "  fp32: " + (
-            reference.answer.text() if same else typer.style(reference.answer.text(), fg="yellow")
-        )
+        other = _readable(reference.answer.text())
+        line += "  fp32: " + (other if same else typer.style(other, fg="yellow"))
     return line
+
+
+def _readable(text: str) -> str:
+    """The same in one line that does nothing to a terminal; on one, no wider than a line of it."""
+    from rich.text import Text
+
+    text = text.translate(_CONTROLS)
+    if sys.stdout is None or not sys.stdout.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    # Most characters fill a column; those that fill none aren't that many.
+    shown = Text(text[: width * 4])
+    shown.truncate(max(width - NUMBER_WIDTH, NUMBER_WIDTH), overflow="ellipsis")
+    return shown.plain
 
 
 def _no_tables(envelope: dict[str, Any]) -> Iterable[Table]:
