@@ -93,7 +93,7 @@ def words_by(settings: Settings) -> dict[str, Any]:
     dictionary = mecab.get("mecab_dic", DEFAULT_DICTIONARY)
     if dictionary is not None and dictionary not in DICTIONARIES:
         raise UnsupportedModelError(
-            f"MeCab's dictionary is {dictionary!r}, expected {', '.join(DICTIONARIES)}"
+            f"the dictionary for MeCab is {dictionary!r}, expected {', '.join(DICTIONARIES)}"
         )
     return {
         "by": kind,
