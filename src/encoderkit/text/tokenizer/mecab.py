@@ -42,7 +42,7 @@ def word_finder(words: Mapping[str, Any]) -> FindWords:
         tagger = fugashi.GenericTagger(_options(words["dictionary"], words["option"]))
     except RuntimeError as error:
         raise CheckpointError(
-            f"the dictionary {words['dictionary']} can't be opened by MeCab with the options {words['option']!r}",
+            f"the dictionary {words['dictionary']} can't be opened by MeCab with {words['option']!r}",
             hint=f"Install both anew: pip install --force-reinstall '{EXTRA}'",
         ) from error
     # A tagger has one lattice, so it does one text at a time.
