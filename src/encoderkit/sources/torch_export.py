@@ -324,13 +324,16 @@ def _needed(found: Sequence[Any], names: Sequence[str], values: Sequence[Any]) -
 
 
 def _not_written(model: Any, error: BaseException, *, dynamic: bool) -> EmitError:
-    what = f"torch.onnx can't write {type(model).__name__}"
+    what, why = type(model).__name__, _reason(error)
     if dynamic:
         return DynamicShapeError(
-            f"{what} for any batch and length: {_reason(error)}",
+            f"torch.onnx can't write {what} for any batch and length: {why}",
             hint="One shape may go: encoderkit export with --via torch, --batch-size and --seq-length",
         )
-    return EmitError(f"{what}: {_reason(error)}", hint=f"torch {torch.__version__} can't; another may")
+    return EmitError(
+        f"torch.onnx can't write {what}: {why}",
+        hint=f"This is torch {torch.__version__}; a newer one may: pip install --upgrade torch",
+    )
 
 
 def _reason(error: BaseException) -> str:

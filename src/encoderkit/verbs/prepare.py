@@ -223,7 +223,9 @@ def _take_in(folder: Path, source: Source, options: ModelOptions, listen: Listen
     try:
         known = _READ[options.via](checkpoint)
     except UnknownFamilyError as error:
-        raise UnsupportedModelError(error.message, hint=way_out(options.model)) from error
+        raise UnsupportedModelError(
+            f"no definition of this encoder: {error.message}", hint=way_out(options.model)
+        ) from error
     _check_vocabulary(known, checkpoint)
     record = SourceRecord(id=source.id, revision=source.revision, fingerprint=source.fingerprint)
     _tell_preflight(known, record, listen)

@@ -44,10 +44,8 @@ if TYPE_CHECKING:
 TORCH_FORMAT = 1
 # Raised when the exporter writes another graph for the same model, so that old graphs are made anew.
 EXPORTER_VERSION = 1
-# What torch.onnx writes without converting.
+# What torch.onnx writes. It converts to newer ones; to older ones only what has no operator that changed.
 TORCH_OPSET = 18
-# It converts to the one before as well; older ones have no LayerNormalization, which it can't spell out.
-TORCH_LOWEST_OPSET = 17
 # Batches and lengths without padding that a graph is checked with: others than it was traced with.
 CHECK_FULL = ((1, 7), (4, 24))
 
@@ -365,8 +363,8 @@ def _refuse(request: GraphRequest) -> None:
             "it is, in float32; what may be stored in less is known of families alone that are defined here",
             hint="Use --precision fp32",
         )
-    if request.opset < TORCH_LOWEST_OPSET:
+    if request.opset < TORCH_OPSET:
         raise EmitError(
-            f"--opset {request.opset} can't be written via torch: it has to be {TORCH_LOWEST_OPSET} or more",
-            hint=f"Leave it out for {TORCH_OPSET}",
+            f"--opset {request.opset} can't be written via torch: it has to be {TORCH_OPSET} or more",
+            hint="Leave --opset out",
         )
