@@ -22,6 +22,8 @@ from encoderkit.text.tokenizer.settings import NAMES, AddedToken, Files, Setting
 
 CONTINUES = "@@"
 WORD_END = "</w>"
+# Begins what stands for numbers that no token has; no joining ever makes it.
+HOLE = "\0"
 NAMED: Mapping[str, AddedToken | str] = {
     "bos": "<s>",
     "eos": "</s>",
@@ -118,6 +120,8 @@ def read_codes(files: Files, first: Sequence[str], added: Mapping[str, int], fur
         else:
             symbols[symbol] = number
             taken.add(number)
+    # The library takes numbers without a token for damage.
+    symbols |= {f"{HOLE}{number}": number for number in range(size) if number not in taken}
     return Codes(symbols=symbols, merges=merges, size=size, real=real)
 
 
@@ -204,7 +208,7 @@ class FairseqEngine:
         self._tokens = {
             number: symbol if symbol in whole else shown(symbol)
             for symbol, number in library.get_vocab().items()
-            if number < size
+            if number < size and not symbol.startswith(HOLE)
         }
         self._ids = {token: number for number, token in self._tokens.items()}
         self._special = frozenset(self._ids[token] for token in special)
