@@ -412,6 +412,10 @@ def test_a_class_that_is_not_defined(tmp_path: Path) -> None:
         ({"tokenizer_recipe_json": {"format": 2}}, "is of format 2, expected 1"),
         ({"tokenizer_recipe_json": {"format": 1}}, "is damaged"),
         ({"vocab_txt": "a 1\nd\n", "bpe_codes": ""}, "line 2 of .*vocab.txt is 'd'"),
+        (
+            {"vocab_txt": "a 1\n", "bpe_codes": "", "added_tokens_json": {"x": 10**9}},
+            "an added one has the id 1000000000",
+        ),
     ],
 )
 def test_damaged_files(tmp_path: Path, files: dict[str, Any], found: str) -> None:

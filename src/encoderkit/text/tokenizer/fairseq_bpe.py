@@ -24,6 +24,7 @@ CONTINUES = "@@"
 WORD_END = "</w>"
 # Begins what stands for numbers that no token has; no joining ever makes it.
 HOLE = "\0"
+MOST_HOLES = 100_000
 NAMED: Mapping[str, AddedToken | str] = {
     "bos": "<s>",
     "eos": "</s>",
@@ -107,6 +108,11 @@ def read_codes(files: Files, first: Sequence[str], added: Mapping[str, int], fur
     whole = {token: vocabulary[token] for token in (*first, *added, *further)}
     merges = _merges(files["bpe.codes"])
     size = max(vocabulary.values()) + 1
+    if size > 2 * len(vocabulary) + MOST_HOLES:
+        raise CheckpointError(
+            f"the vocabulary has {len(vocabulary)} tokens, but an added one has the id {size - 1}",
+            hint="Check added_tokens.json and tokenizer_config.json",
+        )
     owners = {number: token for token, number in vocabulary.items()}
     symbols, taken, real = dict(whole), set(whole.values()), list[int]()
     for symbol in _symbols(vocabulary, merges, whole):
