@@ -106,8 +106,8 @@ def score_function(model: Model, asked: Scores) -> Scores:
     problem = model.config.get("problem_type")
     if problem == "regression":
         return "none"
-    single = problem != "single_label_classification" and len(model.labels) == 1
-    return "sigmoid" if problem == "multi_label_classification" or single else "softmax"
+    several = problem == "multi_label_classification"
+    return "sigmoid" if several or len(model.labels) == 1 else "softmax"
 
 
 class TextClassification:
