@@ -298,8 +298,3 @@ def steps_of(tokenizer: tokenizers.Tokenizer) -> tuple[set[str], bytes]:
         if part is not None:
             visit(json.loads(part.__getstate__()))
     return types, tables[-1]
-
-
-def to_json(tokenizer: tokenizers.Tokenizer) -> str:
-    """The content of its tokenizer.json."""
-    return json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, indent=1) + "\n"

@@ -25,7 +25,6 @@ from encoderkit.text.tokenizer.library import (
     add_tokens,
     read_tokenizer,
     steps_of,
-    to_json,
     tokens_in,
 )
 from encoderkit.text.tokenizer.recipe import RECIPE_FILE, Recipe, as_mapping, read_recipe
@@ -100,7 +99,7 @@ def build(files: Files, config: Mapping[str, Any]) -> tuple[str | None, dict[str
     found = _find(files, config)
     if isinstance(found.source, Recipe):
         return None, found.source.to_json()
-    return to_json(found.source), None
+    return found.source.to_str(), None
 
 
 def _find(files: Files, config: Mapping[str, Any]) -> Found:
