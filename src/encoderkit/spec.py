@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,25 +14,8 @@ Task = Literal[
     "feature-extraction",
     "sentence-similarity",
 ]
-TaskChoice = Literal[
-    "default",
-    "fill-mask",
-    "question-answering",
-    "text-classification",
-    "token-classification",
-    "feature-extraction",
-    "sentence-similarity",
-    "rerank",
-]
-TextTaskName = Literal[
-    "question-answering",
-    "text-classification",
-    "token-classification",
-    "fill-mask",
-    "feature-extraction",
-    "sentence-similarity",
-    "rerank",
-]
+TextTaskName = Literal[Task, "rerank"]
+TaskChoice = Literal["default", TextTaskName]
 Objective = Literal["best-latency", "best-throughput", "balanced"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Lengths = Literal["full", "mixed"]
@@ -47,8 +31,26 @@ Vectors = Literal["auto", "sentence", "tokens"]
 Compare = Literal["fp32"]
 
 TASKS: tuple[Task, ...] = get_args(Task)
+# What is done with text -> the tasks whose graphs can serve it, better ones first.
+GRAPHS: dict[TextTaskName, tuple[Task, ...]] = {
+    **{task: (task,) for task in TASKS},
+    "rerank": ("text-classification", "sentence-similarity"),
+}
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+def graph_task(task: TaskChoice, *, default: Task, has_head: Callable[[Task], bool]) -> Task:
+    """The task whose graph is run for `task`: the first that can serve it and that the model has a head for,
+    else the last.
+
+    Args:
+        default: what the model does without being told.
+    """
+    if task == "default":
+        return default
+    graphs = GRAPHS[task]
+    return next((each for each in graphs if has_head(each)), graphs[-1])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from encoderkit.encoders.families.heads import HeadDefinition, HeadFacts
 from encoderkit.encoders.spec import EncoderSpec, Head
 from encoderkit.encoders.weights import JoinedTensor, Tensor, ViewedTensor, Weights, random_head_weights
 from encoderkit.errors import CheckpointError, OptionError, UnknownFamilyError
-from encoderkit.spec import Task, TaskChoice
+from encoderkit.spec import Task, TaskChoice, graph_task
 
 DECODER = "heads.fill-mask.decoder.weight"
 
@@ -55,7 +55,7 @@ class Encoder:
         Returns:
             the encoder, whose head for the task says by its origin whether it is random, and the task.
         """
-        wanted = self._graph_task(task)
+        wanted = graph_task(task, default=self.task, has_head=lambda each: self.spec.head(each) is not None)
         if wanted in ("feature-extraction", "sentence-similarity") or self.spec.head(wanted):
             return self, wanted
         head = self._random_head(wanted, seed)
@@ -63,12 +63,6 @@ class Encoder:
         spec = self.spec.with_head(head)
         made = Encoder(spec=spec, weights=weights, task=self.task, notices=self.notices, dead=self.dead)
         return made, wanted
-
-    def _graph_task(self, task: TaskChoice) -> Task:
-        """The task whose graph is run; reranking goes by a classifier of pairs, else by sentence vectors."""
-        if task == "rerank":
-            return "text-classification" if self.spec.head("text-classification") else "sentence-similarity"
-        return self.task if task == "default" else task
 
     def _random_head(self, task: Task, seed: int) -> Head:
         family = load_family(self.spec.family)

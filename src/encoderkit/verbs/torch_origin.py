@@ -25,7 +25,7 @@ from encoderkit.runtimes import run_unoptimized
 from encoderkit.sources import TORCH_FACTS, TORCH_MODEL, Checkpoint
 from encoderkit.sources.sentence_modules import read_sentence_modules
 from encoderkit.sources.torch_facts import TorchFacts, TorchGraph, output_names, token_outputs
-from encoderkit.spec import HeadState, Task, TaskChoice, Via
+from encoderkit.spec import HeadState, Task, TaskChoice, Via, graph_task
 from encoderkit.text.packing import PackedWork
 from encoderkit.text.padding import pad
 from encoderkit.verbs.origin import (
@@ -124,7 +124,7 @@ class TorchKnown:
         Raises:
             OptionError: transformers has no class for the task.
         """
-        wanted = self._graph_task(task)
+        wanted = graph_task(task, default=self.task, has_head=lambda each: each == self.task)
         if wanted not in self.facts.classes:
             raise OptionError(
                 f"transformers has no class of {self.facts.family} for {wanted}; it has some for "
@@ -132,11 +132,6 @@ class TorchKnown:
                 hint="Name one of these with --task",
             )
         return TorchOrigin(known=self, artifact=artifact, task=wanted, seed=seed, source=source)
-
-    def _graph_task(self, task: TaskChoice) -> Task:
-        if task == "rerank":
-            return "text-classification" if self.task == "text-classification" else "sentence-similarity"
-        return self.task if task == "default" else task
 
 
 class TorchOrigin:
