@@ -14,7 +14,8 @@ class Stage:
     """A step begins.
 
     Attributes:
-        name: one word: `find`, `read`, `store`, `export`, `verify`, `compile`, `warm`, `measure`, `compare`, `predict`.
+        name: one word: `find`, `read`, `store`, `export`, `verify`, `compile`, `warm`, `measure`, `compare`,
+            `predict`.
         detail: of what.
     """
 
