@@ -71,6 +71,7 @@ class Candidate:
     pieces: int = 1
     next_piece: int = 0
     processor: list[float] = field(default_factory=list)
+    _results: dict[int, list[Any]] = field(default_factory=dict)
 
     def take(self) -> float:
         """Items a second on the next piece."""
@@ -81,15 +82,18 @@ class Candidate:
         return (end - begin) / float(found["seconds"])
 
     def results(self, folder: Path) -> list[Any]:
-        """What it gives for all items, piece by piece; this warms it up, too."""
+        """What it gives for all items, piece by piece; made once, which warms it up for these pieces."""
+        if self.pieces not in self._results:
+            self._results[self.pieces] = list(self._gathered(folder))
+        return self._results[self.pieces]
+
+    def _gathered(self, folder: Path) -> Iterator[Any]:
         ending = "npy" if self.workload.task == "feature-extraction" else "json"
-        gathered: list[Any] = []
         for index in range(self.pieces):
             begin, end = self.workload.piece(index, self.pieces)
             file = folder / f"{self.workload.name}-{self.name}.{ending}"
             self._ask({"begin": begin, "end": end, "save": str(file)})
-            gathered += list(np.load(file)) if ending == "npy" else json.loads(file.read_text())
-        return gathered
+            yield from np.load(file) if ending == "npy" else json.loads(file.read_text())
 
     def seconds_used(self) -> float:
         """Processor seconds of the process so far; 0 where the system doesn't tell."""

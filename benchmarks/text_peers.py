@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# The settings of question answering, and the longest text of the embeddings.
-LONGEST, STRIDE, N_BEST, MAX_ANSWER = 384, 128, 20, 30
+from benchmarks.text_answers import LONGEST, MAX_ANSWER, STRIDE, question_answers, windows
+
 BATCH = 32
 
 Answer = Callable[[list[Any]], Any]
@@ -185,7 +186,17 @@ def transformers_example(job: Job) -> Answer:
 
 
 def ctranslate2(job: Job) -> Answer:
-    """CTranslate2's encoder in batches sorted by length; tokenizer and head around it by hand."""
+    """CTranslate2's encoder on all threads, one batch at a time."""
+    return _ctranslate2(job, at_once=1)
+
+
+def ctranslate2_parallel(job: Job) -> Answer:
+    """As many batches at once as there are threads, each on one."""
+    return _ctranslate2(job, at_once=job.threads)
+
+
+def _ctranslate2(job: Job, at_once: int) -> Answer:
+    """Batches sorted by length; tokenizer, pooling and head around the encoder by hand."""
     import ctranslate2 as library
     import numpy as np
     import transformers
@@ -195,8 +206,9 @@ def ctranslate2(job: Job) -> Answer:
     converted = job.work / f"ctranslate2-{job.folder.name}-{job.task}"
     if not converted.is_dir():
         TransformersConverter(str(job.folder)).convert(str(converted))
-    settings: dict[str, Any] = {"compute_type": "float32", "inter_threads": 1, "intra_threads": job.threads}
-    encoder = library.Encoder(str(converted), device="cpu", **settings)
+    threads = {"inter_threads": at_once, "intra_threads": job.threads // at_once}
+    encoder = library.Encoder(str(converted), device="cpu", compute_type="float32", **threads)
+    pool = ThreadPoolExecutor(at_once)
     tokenizer = transformers.AutoTokenizer.from_pretrained(job.folder)
     weights = load_file(job.folder / "model.safetensors")
     head = {FEATURES: None, QUESTIONS: "qa_outputs", CLASSES: "classifier"}[job.task]
@@ -209,7 +221,8 @@ def ctranslate2(job: Job) -> Answer:
     def run(features: Sequence[dict[str, Any]]) -> list[Any]:
         order = sorted(range(len(features)), key=lambda index: -len(features[index]["input_ids"]))
         results: list[Any] = [None] * len(features)
-        for begin in range(0, len(order), job.batch):
+
+        def execute(begin: int) -> None:
             chosen = order[begin : begin + job.batch]
             ids = [features[index]["input_ids"] for index in chosen]
             types = [features[index]["token_type_ids"] for index in chosen]
@@ -219,6 +232,8 @@ def ctranslate2(job: Job) -> Answer:
                 outputs = outputs @ matrix.T + bias
             for index, own, values in zip(chosen, ids, outputs, strict=True):
                 results[index] = values if job.task == CLASSES else values[: len(own)]
+
+        list(pool.map(execute, range(0, len(order), job.batch)))
         return results
 
     def spans(features: Sequence[dict[str, Any]]) -> Iterator[tuple[Any, Any]]:
@@ -260,50 +275,6 @@ def _encode(job: Job, settings: dict[str, Any]) -> Answer:
     # all-MiniLM-L6-v2 says 256, where these texts go up to 384.
     model.max_seq_length = LONGEST
     return lambda items: model.encode(items, batch_size=job.batch, show_progress_bar=False)
-
-
-def windows(tokenizer: Any, items: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
-    """The windows of all questions, each with the index of its item."""
-    encoded = tokenizer(
-        [item["question"].lstrip() for item in items],
-        [item["context"] for item in items],
-        truncation="only_second",
-        max_length=LONGEST,
-        stride=STRIDE,
-        return_overflowing_tokens=True,
-        return_offsets_mapping=True,
-    )
-    return [
-        {
-            "input_ids": encoded["input_ids"][index],
-            "token_type_ids": encoded["token_type_ids"][index],
-            "offsets": encoded["offset_mapping"][index],
-            "context": [own == 1 for own in encoded.sequence_ids(index)],
-            "item": item,
-        }
-        for index, item in enumerate(encoded["overflow_to_sample_mapping"])
-    ]
-
-
-def question_answers(
-    items: Sequence[dict[str, str]],
-    features: Sequence[dict[str, Any]],
-    run: Callable[[Sequence[dict[str, Any]]], Iterator[tuple[Any, Any]]],
-) -> list[str]:
-    """The text of the best span of each item, by the sum of its two logits."""
-    best: list[tuple[float, str]] = [(float("-inf"), "") for _ in items]
-    for feature, (starts, ends) in zip(features, run(features), strict=True):
-        index, inside, offsets = feature["item"], feature["context"], feature["offsets"]
-        count = len(offsets)
-        firsts = starts[:count].argsort()[-1 : -N_BEST - 1 : -1].tolist()
-        lasts = ends[:count].argsort()[-1 : -N_BEST - 1 : -1].tolist()
-        for first in firsts:
-            for last in lasts:
-                fits = first <= last < first + MAX_ANSWER and inside[first] and inside[last]
-                if fits and (score := float(starts[first] + ends[last])) > best[index][0]:
-                    text = items[index]["context"][offsets[first][0] : offsets[last][1]]
-                    best[index] = (score, text)
-    return [text for _, text in best]
 
 
 def stacked(vectors: Sequence[Any]) -> Any:
@@ -386,6 +357,13 @@ PEERS: dict[str, Peer] = {
         make=ctranslate2,
         environment="peers",
         shown="CTranslate2",
+        packages=("ctranslate2", "transformers"),
+        sorts=True,
+    ),
+    "ctranslate2-parallel": Peer(
+        make=ctranslate2_parallel,
+        environment="peers",
+        shown="CTranslate2, a batch a thread",
         packages=("ctranslate2", "transformers"),
         sorts=True,
     ),

@@ -13,7 +13,7 @@ from benchmarks import harness
 from benchmarks.harness import Comparison, Sample, compare, judge
 from benchmarks.real_text import CandidateFailedError, check_same
 from benchmarks.table import between, text_table
-from benchmarks.text_peers import question_answers
+from benchmarks.text_answers import question_answers
 from benchmarks.workloads import Cutter, Workload
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
