@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -112,6 +113,11 @@ def sections() -> dict[str, set[str]]:
     }
 
 
+def holds_objects(value: Any) -> bool:
+    """Whether it is a list of objects, or of lists of them."""
+    return isinstance(value, list) and bool(value) and (isinstance(value[0], dict) or holds_objects(value[0]))
+
+
 def keys_of(value: Any, names: frozenset[str], key: str = "") -> Iterator[tuple[str, bool]]:
     """Every key of a document, and whether it is an end (no object or list of objects with something in it).
 
@@ -126,7 +132,7 @@ def keys_of(value: Any, names: frozenset[str], key: str = "") -> Iterator[tuple[
         for name, inner in value.items():
             shown = place.group() if place else name
             yield from keys_of(inner, names, f"{key}.{shown}" if key else shown)
-    elif isinstance(value, list) and value and isinstance(value[0], dict):
+    elif holds_objects(value):
         yield key, False
         for inner in value:
             yield from ((each, end) for each, end in keys_of(inner, names, f"{key}[]") if each != f"{key}[]")
@@ -159,6 +165,48 @@ def test_json_of_models(encoderkit: Run, tiny: Tiny, verb: str) -> None:
     if verb == "run":
         assert document["plan"]
         assert document["precision"]["kernels"]
+
+
+SQUAD = {
+    "context": "ada wrote the first program in 1843",
+    "qas": [
+        {"id": "who", "question": "who", "answers": [{"text": "ada", "answer_start": 0}]},
+        {"id": "why", "question": "why", "answers": [], "is_impossible": True},
+    ],
+}
+# Task -> a model of that task, items of which the last is bad, and flags.
+PREDICTED: dict[str, tuple[str, list[Any], list[str]]] = {
+    "question-answering": (
+        "distilbert-base-cased-distilled-squad",
+        [{"title": "ada", "paragraphs": [SQUAD]}, 3],
+        ["--no-answer"],
+    ),
+    "text-classification": (
+        "distilbert-base-uncased-finetuned-sst-2-english",
+        [{"id": "a", "text": "ada"}, 3],
+        [],
+    ),
+    "token-classification": ("dslim/bert-base-NER", [{"id": "a", "text": "ada and bob"}, 3], []),
+    "fill-mask": ("bert-base-uncased", [{"id": "a", "text": "ada [MASK] bob"}, 3], []),
+    "feature-extraction": ("demo", [{"id": "a", "text": "ada"}, 3], []),
+    "sentence-similarity": ("demo", [{"id": "a", "text": "ada", "text_pair": "bob"}, 3], []),
+    "rerank": ("demo", [{"id": "a", "query": "ada", "documents": ["bob"]}, 3], []),
+}
+
+
+@pytest.mark.parametrize("task", PREDICTED)
+def test_json_of_predict(encoderkit: Run, stand_in: StandIn, tmp_path: Path, task: str) -> None:
+    """docs/json.md lists the keys of `predict --json` for every task."""
+    name, items, flags = PREDICTED[task]
+    data = tmp_path / "items.json"
+    data.write_text(json.dumps(items))
+    flags = ["-t", task, "--data", str(data), "--compare", "fp32", "--json", *flags]
+    document = encoderkit("predict", "-m", str(stand_in(name)), *flags).json
+    for prediction in document["result"]["predictions"][:-1]:
+        # The reference has the keys of the answer, which stand beside it.
+        assert prediction["reference"].keys() <= prediction.keys()
+        prediction["reference"] = {}
+    check_keys(document, sections()["Envelope"] | sections()["predict"] | sections()[f"predict: {task}"])
 
 
 @pytest.mark.parametrize("verb", ["doctor", "models"])
