@@ -1,5 +1,5 @@
-"""Question answering around a model by hand: windows of contexts, and the best span of their logits, as in the
-example of transformers."""
+"""Question answering around a model by hand, as in transformers' example: windows of contexts, and the best
+span of their logits."""
 
 from __future__ import annotations
 
