@@ -110,10 +110,11 @@ def test_pages_show_what_is_printed(
     """The lines below a command are among those that it prints, numbers aside."""
     folder(page)
     shown = {each[0][-1].line: each[1] for each in shown_outputs(page)}
+    goes_on = any("--resume" in line for line in shown)
     for command in shell_commands(page):
         after = shown.get(command.line, [])
-        # Others are only run where an example goes on with what they wrote.
-        if is_known(command) and (after or (page in EXAMPLES and "--output" in command.words)):
+        # Others are only run where one goes on with what they wrote.
+        if is_known(command) and (after or (goes_on and "--output" in command.words)):
             printed = {plain(line) for line in tried(command, shown_model).splitlines()}
             for line in after:
                 assert plain(line) in printed, f"{command.line}\n{line}"
