@@ -21,6 +21,8 @@ from stand_ins import StandIn, python_with_stand_ins, with_stand_ins
 Tiny = Callable[..., Path]
 
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.is_file()]
+# tests/test_guides.py follows the guides.
+TRIED = [page for page in PAGES if page.parent.name != "extend"]
 LINKED = [
     page for page in (*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md")
     if page.is_file()
@@ -62,15 +64,14 @@ def made_small(words: list[str], stand_in: StandIn) -> list[str]:
     return made
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", TRIED, ids=name_of)
 def test_commands_run(
     encoderkit: Run, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, page: Path
 ) -> None:
     """Every `encoderkit` line of a page ends as it says, in the page's order, beside the page's files."""
-    if page.parent.name == "extend":
-        pytest.skip("tests/test_guides.py follows it")
     monkeypatch.setattr(measure, "WARMUP_SECONDS", 0.0)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     write_files(page, tmp_path)
     for command in shell_commands(page):
         if command.words[:1] != ["encoderkit"]:
@@ -82,13 +83,11 @@ def test_commands_run(
         assert finished.code == command.code, f"{command.line}\n{finished.err}"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=name_of)
+@pytest.mark.parametrize("page", [page for page in TRIED if python_blocks(page)], ids=name_of)
 def test_python_runs(
     encoderkit: Run, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, page: Path
 ) -> None:
-    """So does all Python of a page, but for the guides that tests of their own follow."""
-    if page.parent.name == "extend":
-        pytest.skip("tests/test_guides.py follows it")
+    """So does all Python of a page."""
     monkeypatch.setattr(measure, "WARMUP_SECONDS", 0.0)
     monkeypatch.chdir(tmp_path)
     write_files(page, tmp_path)
