@@ -33,6 +33,9 @@ def predict_action(options: PredictJob, as_json: bool, quiet: bool) -> None:
         result = predict(options, listen=screen.listen, show=show)
     screen.show(result.envelope.to_json(), _no_tables if quiet else _tables)
     if result.failed:
+        if options.output is not None:
+            told = f'{_count(result.failed, "item")} failed: look for the key "error" in {options.output}'
+            typer.secho(told, fg="red", err=True)
         sys.exit(SOME_FAILED)
 
 
