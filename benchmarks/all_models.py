@@ -166,7 +166,7 @@ def call(module: str, *arguments: str) -> dict[str, Any]:
     if finished.returncode == KILLED:
         raise Failed(f"{module} was killed, most likely for want of memory")
     if finished.returncode:
-        raise Failed(f"{module} broke: {finished.stderr.strip()[-1500:]}")
+        raise Failed(f"{module} broke (exit code {finished.returncode}): {finished.stderr.strip()[-1500:]}")
     document: dict[str, Any] = json.loads(finished.stdout.strip().splitlines()[-1])
     return document
 

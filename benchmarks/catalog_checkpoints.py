@@ -96,7 +96,7 @@ def drawn(model: CatalogModel) -> Any:
         steady_norms(built.base_model)
         for _ in range(CALIBRATIONS):
             found = score_deviations(built.base_model)
-            if min(found) >= SCORE_DEVIATION * 0.95:
+            if min(found) >= SCORE_DEVIATION * 0.95 and max(found) <= SCORE_DEVIATION * 1.1:
                 break
             scale_queries(built.base_model, found)
     return built
@@ -184,7 +184,7 @@ def scale_queries(body: Any, found: list[float]) -> None:
             layer = re.search(r"(?:layers?|block)\.(\d+)\.", name)
             # A layer that is used again and again has to do with the flattest of its uses.
             deviation = found[int(layer.group(1))] if layer else min(found)
-            parameter *= min(max(SCORE_DEVIATION / max(deviation, 1e-3), 0.5), 8.0)
+            parameter *= min(max(SCORE_DEVIATION / max(deviation, 1e-3), 0.05), 8.0)
 
 
 def write(model: CatalogModel, folder: Path) -> dict[str, Any]:
