@@ -57,7 +57,8 @@ class Screen:
     def listen(self, event: Event) -> None:
         """Show an event. An alarm is shown whatever was asked for."""
         if isinstance(event, Notice):
-            if not self._quiet or event.severity == "alarm":
+            silent = self._quiet or (self._as_json and event.severity == "info")
+            if event.severity == "alarm" or not silent:
                 self._errors.print(event.text, style=_STYLES[event.severity], markup=False)
         elif isinstance(event, Stage):
             self._progress.reset(self._task, description=f"{event.name} {event.detail}", total=None, unit="")
