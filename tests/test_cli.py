@@ -41,7 +41,7 @@ def test_doctor_in_json(encoderkit: Run, tmp_path: Path) -> None:
     assert list(runtimes) == list(RUNTIMES)
     assert runtimes["onnxruntime"]["version"] == document["versions"]["onnxruntime"]
     assert document["result"]["default_runtime"] in runtimes
-    assert {part["name"] for part in document["result"]["extras"]} == {"demo", "torch"}
+    assert {part["name"] for part in document["result"]["extras"]} == {"demo", "japanese", "torch"}
     assert document["result"]["workdir"] == str(tmp_path / "workdir")
     assert document["result"]["disk_free_bytes"] > 0
     assert "HF_HUB_OFFLINE is set: Hub models come from the cache alone" in document["result"]["hints"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,24 @@ def test_times_are_told_for_every_item() -> None:
     assert all(value >= 0 for value in times.values())
     assert times["tokenize_ms"] > 0
     assert times["decode_ms"] > 0
+
+
+class OneSecond:
+    """A runtime whose executions say that they took a second each."""
+
+    def __init__(self, runtime: Any) -> None:
+        self.runtime = runtime
+
+    def submit(self, work: Any) -> Future[Any]:
+        told: Future[Any] = Future()
+        told.set_result(replace(self.runtime.submit(work).result(), infer_seconds=1.0))
+        return told
+
+
+@pytest.mark.parametrize(("budget", "executions"), [(1000, 1), (5, 20), (50, 2)])
+def test_an_execution_counts_once_for_an_item(budget: int, executions: int) -> None:
+    """An item whose sequences were executed together took that execution's time, not a multiple of it."""
+    made = stream(budget=budget)
+    timed = replace(made, runtime=OneSecond(made.runtime))  # type: ignore[arg-type]
+    prediction = next(timed.run([[5] * 20], StreamFacts()))
+    assert prediction.times.infer == executions

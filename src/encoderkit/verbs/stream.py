@@ -262,12 +262,13 @@ class _Executing:
         self.facts.sequences += len(execution.rows)
         self.facts.tokens += sum(len(row.encoding) for row in execution.rows)
         self.facts.computed_tokens += outcome.padded_tokens
-        for position, row in enumerate(execution.rows):
-            item = row.item
-            item.outputs[row.index] = {name: each[position] for name, each in outcome.outputs.items()}
+        # An item may have several rows in one execution, whose time counts once.
+        for item in {id(row.item): row.item for row in execution.rows}.values():
             item.infer_seconds += outcome.infer_seconds
             item.queue_seconds = max(begun - item.ready, 0.0)
-            self._decode_complete(item)
+        for position, row in enumerate(execution.rows):
+            row.item.outputs[row.index] = {name: each[position] for name, each in outcome.outputs.items()}
+            self._decode_complete(row.item)
 
     def _decode_complete(self, item: _Item) -> None:
         encoded = item.encoded
