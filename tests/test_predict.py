@@ -331,7 +331,13 @@ def start(arguments: list[str], workdir: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "ENCODERKIT_WORKDIR": str(workdir / "workdir"), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "encoderkit", *arguments]
     return subprocess.Popen(
-        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell makes what runs in its background deaf to Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

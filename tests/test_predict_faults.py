@@ -297,7 +297,8 @@ def test_bytes_that_are_no_text(tmp_path: Path, model: Make) -> None:
     output = tmp_path / "out.jsonl"
     words = ["-m", model(), os.fsdecode(b"a\xffb"), "ada", "--output", str(output), "--quiet"]
     done = start(tmp_path, *words, stdout=subprocess.PIPE)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert done.returncode == 1
+    assert done.stderr.decode() == f'1 item failed: look for the key "error" in {output}\n'
     first, second = map(json.loads, output.read_text().splitlines())
     assert "0xff follows 1 characters" in first["error"]
     assert "label" in second

